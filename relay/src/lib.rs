@@ -1,0 +1,20 @@
+//! What both ends of a Causeway tunnel share.
+//!
+//! ```text
+//! proto ◀── session ◀── driver, pump ──▶ transport
+//! ```
+//!
+//! * [`proto`]: messages, codec, ids, versions, codes. Pure.
+//! * [`session`]: streams, credit, ends and resets, liveness. Pure.
+//! * [`transport`]: one small trait, and what implements it.
+//! * [`driver`]: runs a session over a connection, and the streams that users of this crate hold.
+//! * [`pump`]: moves bytes between a stream and a local socket.
+//! * [`worker`]: the threads that sessions live on.
+//! * [`origin`]: targets, and how they are dialled.
+//! * [`listen`]: local listeners, TCP and unix.
+//! * [`settings`]: reading configuration files into types.
+//! * [`admin`]: health, metrics and status over HTTP.
+
+pub mod proto;
+
+pub use proto::{AppProtocol, Caller, CloseCode, ResetCode, ServiceName, SessionId, StreamId};

@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::FromDer;
 
 use crate::name::{ClusterId, Label, LabelError, TrustDomain, TrustDomainError};
@@ -171,6 +172,9 @@ pub enum IdentityError {
     /// The bytes are not one X.509 certificate.
     #[error("this is not an X.509 certificate")]
     NotACertificate,
+    /// A subject alternative name is malformed, so that what it says is open to interpretation.
+    #[error("the certificate's subject alternative names are malformed")]
+    MalformedNames,
     /// The subject alternative names are missing or hold no URI.
     #[error(
         "the certificate has no URI among its subject alternative names, so it is nobody's \
@@ -213,31 +217,30 @@ pub enum IdentityError {
     },
 }
 
-fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
+pub(crate) fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
     // Two extensions of the same kind are forbidden (RFC 5280, section 4.2), but what a parser
     // makes of them differs: counting URIs over all of them leaves no room for a second reading.
     let mut uris = Vec::new();
     for extension in certificate.extensions() {
-        if extension.oid == x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME {
-            let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension()
-            else {
-                return Err(IdentityError::NotACertificate);
-            };
-            uris.extend(names.general_names.iter().filter_map(uri_of));
+        if extension.oid != OID_X509_EXT_SUBJECT_ALT_NAME {
+            continue;
+        }
+        let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {
+            return Err(IdentityError::MalformedNames);
+        };
+        for name in &names.general_names {
+            if let GeneralName::Invalid(..) = name {
+                return Err(IdentityError::MalformedNames);
+            }
+            if let GeneralName::URI(uri) = name {
+                uris.push(*uri);
+            }
         }
     }
     match uris[..] {
         [] => Err(IdentityError::NoUri),
         [uri] => Ok(uri),
         [..] => Err(IdentityError::SeveralUris(uris.len())),
-    }
-}
-
-fn uri_of<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
-    if let GeneralName::URI(uri) = name {
-        Some(uri)
-    } else {
-        None
     }
 }
 

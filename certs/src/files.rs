@@ -27,7 +27,7 @@ pub enum Overwrite {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It is not there.
-    #[error("{} does not exist; `causeway certs issue` writes key.pem, cert.pem and ca.pem", path.display())]
+    #[error("{} does not exist", path.display())]
     Missing {
         /// The file.
         path: PathBuf,

@@ -226,9 +226,18 @@ impl Origin<'_> {
 /// the directory.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
-    /// A file is missing, unreadable, too open or not what it should be.
+    /// A file of the directory is missing.
+    #[error(
+        "{} does not exist; an identity is a directory with key.pem, cert.pem and ca.pem, as \
+         `causeway certs issue` writes it", path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is unreadable, too open or not what it should be.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     /// The certificate is nobody's identity.
     #[error("{}: {source}", path.display())]
     Nobody {
@@ -305,4 +314,14 @@ pub enum CertsError {
         /// What the chain's verification said.
         source: rustls::Error,
     },
+}
+
+impl From<FileError> for CertsError {
+    fn from(error: FileError) -> Self {
+        if let FileError::Missing { path } = error {
+            Self::Missing { path }
+        } else {
+            Self::File(error)
+        }
+    }
 }

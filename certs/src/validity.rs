@@ -23,7 +23,7 @@ impl Validity {
     /// From [`CLOCK_SKEW`] before now until `ttl` after now.
     #[must_use]
     pub fn from_now(ttl: Duration) -> Self {
-        let now = OffsetDateTime::now_utc();
+        let now = OffsetDateTime::now_utc().truncate_to_second();
         Self {
             not_before: now.saturating_sub(signed(CLOCK_SKEW)),
             not_after: now.saturating_add(signed(ttl)),

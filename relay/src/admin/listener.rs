@@ -1,0 +1,267 @@
+//! Binding, apart from serving.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::Surface;
+use crate::settings::ListenAddr;
+
+/// The mode of a unix socket: who may connect is who may write.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Connections that the kernel completes before we accept them.
+const BACKLOG: i32 = 128;
+
+/// A bound listener that nobody is served at yet.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: Bound,
+    pub(super) surface: Surface,
+}
+
+#[derive(Debug)]
+pub(super) enum Bound {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Why a listener could not be bound. Each message names the address and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process has it.
+    #[error(
+        "cannot listen on {address}: address in use; is another causeway running? stop it, or set {key}"
+    )]
+    InUse {
+        /// Where.
+        address: ListenAddr,
+        /// The configuration key to change.
+        key: &'static str,
+    },
+    /// The path of a unix socket is taken by something that is none.
+    #[error(
+        "cannot listen on {address}: there is a file that is not a socket; move it away, or set {key}"
+    )]
+    NotASocket {
+        /// Where.
+        address: ListenAddr,
+        /// The configuration key to change.
+        key: &'static str,
+    },
+    /// The system refused.
+    #[error("cannot listen on {address}: {error}; {hint}, or set {key}")]
+    System {
+        /// Where.
+        address: ListenAddr,
+        /// What the system said.
+        error: io::Error,
+        /// What may help.
+        hint: &'static str,
+        /// The configuration key to change.
+        key: &'static str,
+    },
+}
+
+impl Listener {
+    /// Binds without accepting yet. Call it within the runtime that will serve.
+    ///
+    /// A unix socket gets mode 0600 before anyone can connect. A socket file that a killed
+    /// process left behind is replaced; one at which somebody answers is
+    /// [`BindError::InUse`].
+    ///
+    /// # Errors
+    /// [`BindError`] if the address is taken, is not this machine's, or may not be used.
+    pub fn bind(address: &ListenAddr, surface: Surface) -> Result<Self, BindError> {
+        let bound = match address {
+            ListenAddr::Ip(ip) => bind_tcp(*ip),
+            ListenAddr::Unix(path) => bind_unix(path),
+        };
+        let key = surface.key();
+        let address = address.clone();
+        match bound {
+            Ok(socket) => Ok(Self { socket, surface }),
+            Err(Failure::NotASocket) => Err(BindError::NotASocket { address, key }),
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(BindError::InUse { address, key })
+            }
+            Err(Failure::Io(error)) => {
+                let hint = hint(&error);
+                Err(BindError::System {
+                    address,
+                    error,
+                    hint,
+                    key,
+                })
+            }
+        }
+    }
+
+    /// Where it listens; the port is the real one if 0 was asked for.
+    pub fn address(&self) -> ListenAddr {
+        match &self.socket {
+            Bound::Tcp(_, address) => ListenAddr::Ip(*address),
+            Bound::Unix(_, file) => ListenAddr::Unix(file.path.clone()),
+        }
+    }
+}
+
+/// The file of a unix socket; removed when dropped, if it is still this one.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
+        if ours {
+            // If that fails it is stale, and the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+enum Failure {
+    Io(io::Error),
+    NotASocket,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<Bound, Failure> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let address = listener.local_addr()?;
+    Ok(Bound::Tcp(listener, address))
+}
+
+fn bind_unix(path: &Path) -> Result<Bound, Failure> {
+    clear(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::of(path)?;
+    // Nobody can connect before listen(), so there is no moment at which it is open to all.
+    fs::set_permissions(path, fs::Permissions::from_mode(OWNER_ONLY))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Bound::Unix(UnixListener::from_std(socket.into())?, file))
+}
+
+/// Removes a socket file at which nobody answers.
+fn clear(path: &Path) -> Result<(), Failure> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(Failure::NotASocket);
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Non-blocking, so that a full backlog is an answer too.
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Ok(fs::remove_file(path)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
+        Ok(()) | Err(_) => Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    const HINTS: [(io::ErrorKind, &str); 3] = [
+        (
+            io::ErrorKind::PermissionDenied,
+            "give it the right to use that port or directory",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "use an address of this machine",
+        ),
+        (io::ErrorKind::NotFound, "create the directory"),
+    ];
+    let known = HINTS.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or("check the address", |(_, hint)| hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_says_what_to_do() {
+        let taken = Listener::bind(
+            &ListenAddr::Ip("127.0.0.1:0".parse().unwrap()),
+            Surface::Admin,
+        )
+        .unwrap();
+        let address = taken.address();
+        for (surface, key) in [
+            (Surface::Admin, "[admin]"),
+            (Surface::Telemetry, "[telemetry]"),
+        ] {
+            assert_eq!(
+                Listener::bind(&address, surface).unwrap_err().to_string(),
+                format!(
+                    "cannot listen on {address}: address in use; is another causeway running? \
+                 stop it, or set {key} listen"
+                )
+            );
+        }
+        let foreign = ListenAddr::Ip("192.0.2.1:7480".parse().unwrap());
+        let message = Listener::bind(&foreign, Surface::Admin)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("cannot listen on 192.0.2.1:7480: Cannot assign"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("; use an address of this machine, or set [admin] listen"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_socket_file_that_another_has_replaced_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let first = Listener::bind(&ListenAddr::Unix(path.clone()), Surface::Admin).unwrap();
+        fs::rename(&path, directory.path().join("moved.sock")).unwrap();
+        let second = Listener::bind(&ListenAddr::Unix(path.clone()), Surface::Admin).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,69 @@
+//! `[admin]` and `[telemetry]`: where a process can be looked into.
+
+use super::address::ListenAddr;
+use super::reading::Stated;
+use super::section::Section;
+
+/// The keys of `[admin]`.
+pub const ADMIN_KEYS: &[&str] = &["listen"];
+
+/// The keys of `[telemetry]`.
+pub const TELEMETRY_KEYS: &[&str] = &["listen"];
+
+/// `[admin]`: full control, and therefore for this machine only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// A loopback address or a unix socket; `None` if it is switched off.
+    pub listen: Option<ListenAddr>,
+}
+
+/// `[telemetry]`: health and metrics only, for anyone who can reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TelemetrySettings {
+    /// Any address; `None`, the default, if it is switched off.
+    pub listen: Option<ListenAddr>,
+}
+
+/// The word that switches a listener off.
+const OFF: &str = "off";
+
+impl AdminSettings {
+    /// Reads `[admin]`; `default` is where it listens if nothing is stated. Also answers what it takes.
+    pub fn read(section: &Section<'_>, default: ListenAddr) -> (Self, Option<Stated<ListenAddr>>) {
+        let listen = listener(section).unwrap_or(Some(default));
+        if let Some(address) = &listen
+            && !address.is_local()
+        {
+            section.problem(
+                "listen",
+                format!(
+                    "{address} can be reached from other machines, and this listener has full control; \
+                     use a loopback address or unix:path, and [telemetry] listen for health and metrics"
+                ),
+            );
+        }
+        let taken = listen
+            .clone()
+            .map(|address| section.stated("listen", address));
+        (Self { listen }, taken)
+    }
+}
+
+impl TelemetrySettings {
+    /// Reads `[telemetry]`. Also answers what it takes.
+    pub fn read(section: &Section<'_>) -> (Self, Option<Stated<ListenAddr>>) {
+        let listen = listener(section).unwrap_or(None);
+        let taken = listen
+            .clone()
+            .map(|address| section.stated("listen", address));
+        (Self { listen }, taken)
+    }
+}
+
+/// What `listen` says, if it says anything: an address, or that there is to be none.
+fn listener(section: &Section<'_>) -> Option<Option<ListenAddr>> {
+    section.read_with("listen", |text, directory| match text {
+        OFF => Ok(None),
+        text => ListenAddr::parse(text, directory).map(Some),
+    })
+}

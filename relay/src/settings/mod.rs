@@ -1,0 +1,61 @@
+//! Configuration files: reading them into types, with exact errors, and noticing when they change.
+//!
+//! ```text
+//! file + include ──Document::read──▶ Document ──apply_variables──▶ Document
+//!     ──Reading, Section──▶ the process's own Config, or Problems: every mistake with file, line, column and key
+//! ```
+//!
+//! Each process defines its [`Schema`] (which tables and keys there are) and its `Config` (what they mean);
+//! what both have in common, [`SessionSettings`], [`AdminSettings`], [`TelemetrySettings`] and
+//! [`OriginSettings`], is here. [`watch()`] tells when to read again.
+
+use std::path::Path;
+
+mod address;
+mod admin;
+mod document;
+mod include;
+mod numbers;
+mod origin;
+mod problem;
+mod quantity;
+mod reading;
+mod schema;
+mod section;
+mod session;
+#[cfg(test)]
+mod tests;
+mod value;
+mod variables;
+mod watch;
+
+pub use address::{Host, HostPort, HostPortError, ListenAddr, ListenAddrError};
+pub use admin::{ADMIN_KEYS, AdminSettings, TELEMETRY_KEYS, TelemetrySettings};
+pub use document::{Document, SourceFile, Sources};
+pub use origin::{ORIGIN_KEYS, OriginOwner, OriginSettings};
+pub use problem::{Place, Problem, Problems};
+pub use quantity::{QuantityError, format_duration, format_size, parse_duration, parse_size};
+pub use reading::{Reading, Stated};
+pub use schema::{Schema, TableSchema};
+pub use section::Section;
+pub use session::{SESSION_KEYS, SessionSettings};
+pub use watch::{Reread, Watch, WatchError, watch};
+
+/// A configuration and the files it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded<C> {
+    /// The configuration.
+    pub config: C,
+    /// Its files, for [`watch()`].
+    pub sources: Sources,
+}
+
+/// Reads a file, its includes and the process's `CAUSEWAY_*` variables.
+pub fn load(path: &Path, schema: &Schema) -> Result<Document, Problems> {
+    let mut document = Document::read(path)?;
+    // A variable that is not UTF-8 cannot be one of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    document.apply_variables(schema, variables);
+    Ok(document)
+}

@@ -1,0 +1,136 @@
+//! `target` and what goes with it, the same for what a client exposes and for an edge's upstreams.
+
+use std::time::Duration;
+
+use super::section::Section;
+use crate::origin::{HttpsTarget, Target};
+use crate::proto::AppProtocol;
+
+/// The keys that say how a target is reached.
+pub const ORIGIN_KEYS: &[&str] = &[
+    "target",
+    "protocol",
+    "h2",
+    "ca",
+    "server_name",
+    "connect_timeout",
+    "keepalive",
+];
+
+/// How the process behind a service is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginSettings {
+    /// What is dialled.
+    pub target: Target,
+    /// How long name resolution, connecting and TLS may take together. Default 5 s: longer than a lost SYN and its
+    /// repetition take (1 s + 2 s), shorter than what callers wait for.
+    pub connect_timeout: Duration,
+    /// How long a TCP connection may be silent before the kernel probes it; `None` if it never does. Default 30 s.
+    pub keepalive: Option<Duration>,
+}
+
+/// Whose targets they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginOwner {
+    /// A client's: may be the built-in `hello`.
+    Client,
+    /// An edge's.
+    Edge,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+impl OriginSettings {
+    /// Reads the keys of a target; `None` if there is a problem with the target itself.
+    pub fn read(section: &Section<'_>, owner: OriginOwner) -> Option<Self> {
+        section.require(
+            "target",
+            "say where the service is, e.g. target = \"h2c://127.0.0.1:9000\"",
+        );
+        let connect_timeout = section.duration(
+            "connect_timeout",
+            CONNECT_TIMEOUT,
+            Duration::from_millis(100)..=Duration::from_secs(120),
+        );
+        let keepalive = keepalive(section);
+        let target: Target = section.read_with("target", |text, directory| {
+            text.parse::<Target>()
+                .map(|target| target.relative_to(directory))
+        })?;
+        if owner == OriginOwner::Edge && target == Target::Hello {
+            section.problem(
+                "target",
+                "hello is built into clients only; give an address, such as h2c://127.0.0.1:9001",
+            );
+        }
+        let target = with_protocol(section, with_tls(section, target));
+        Some(Self {
+            target,
+            connect_timeout,
+            keepalive,
+        })
+    }
+}
+
+fn keepalive(section: &Section<'_>) -> Option<Duration> {
+    let is_off = section.has("keepalive")
+        && section.read_with("keepalive", |text, _| Ok::<_, String>(text == "off")) == Some(true);
+    if is_off {
+        return None;
+    }
+    let within = Duration::from_secs(1)..=Duration::from_secs(7200);
+    Some(section.duration("keepalive", KEEPALIVE, within))
+}
+
+fn with_tls(section: &Section<'_>, target: Target) -> Target {
+    match target {
+        Target::Https(https) => Target::Https(HttpsTarget {
+            h2: section.flag("h2").unwrap_or(false),
+            ca: section.path("ca"),
+            server_name: section.parsed("server_name"),
+            ..https
+        }),
+        Target::Tcp(_) | Target::Http(_) | Target::H2c(_) | Target::Unix { .. } | Target::Hello => {
+            let scheme = target.scheme();
+            let hint = match target {
+                Target::Http(_) | Target::H2c(_) => "; write h2c:// for HTTP/2 without TLS",
+                Target::Tcp(_) | Target::Https(_) | Target::Unix { .. } | Target::Hello => "",
+            };
+            section.refuse(
+                "h2",
+                &format!("only an https:// target takes it, this one is {scheme}{hint}"),
+            );
+            for key in ["ca", "server_name"] {
+                section.refuse(
+                    key,
+                    &format!("only an https:// target takes it, this one is {scheme}"),
+                );
+            }
+            target
+        }
+    }
+}
+
+fn with_protocol(section: &Section<'_>, target: Target) -> Target {
+    match target {
+        Target::Unix { path, .. } => {
+            let words = [
+                ("tcp", AppProtocol::Tcp),
+                ("http", AppProtocol::Http1),
+                ("h2c", AppProtocol::H2),
+            ];
+            let protocol = section
+                .choice("protocol", &words)
+                .unwrap_or(AppProtocol::Tcp);
+            Target::Unix { path, protocol }
+        }
+        Target::Tcp(_) | Target::Http(_) | Target::H2c(_) | Target::Https(_) | Target::Hello => {
+            section.refuse(
+                "protocol",
+                "only a unix:// target takes it; for others the scheme says it (tcp, http, h2c, https)",
+            );
+            target
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! When to read the configuration again: SIGHUP, or a change of its files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::document::{Digest, Sources, digest};
+use super::include::expand;
+
+/// Why the configuration should be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reread {
+    /// The process got SIGHUP; read it even if nothing changed.
+    Signal,
+    /// What a file holds has changed, or there are other files than before.
+    Changed,
+}
+
+/// Why changes cannot be noticed.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The process cannot listen for SIGHUP.
+    #[error("cannot listen for SIGHUP: {0}")]
+    Signal(std::io::Error),
+}
+
+/// Notices SIGHUP and changes of a configuration's files; see [`watch()`].
+#[derive(Debug)]
+pub struct Watch {
+    hangup: Signal,
+    events: mpsc::Receiver<()>,
+    /// `None` where the system gives no notifications; then only the regular look finds changes.
+    watcher: Option<RecommendedWatcher>,
+    directories: BTreeSet<PathBuf>,
+    sources: Sources,
+    /// What each file held when it was last read or reported.
+    known: BTreeMap<PathBuf, Digest>,
+    look_at: Instant,
+}
+
+/// How long files must be left alone before they are looked at: editors and deployments write in several steps.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often files are looked at without having been told, as network file systems tell nothing.
+const REGULARLY: Duration = Duration::from_secs(30);
+
+/// The same where the system gives no notifications at all.
+const UNAIDED: Duration = Duration::from_secs(2);
+
+/// Begins to watch the files that a configuration came from. Must be called within a tokio runtime.
+///
+/// Directories are watched rather than files, so that editors that rename and Kubernetes' swaps of `..data` are
+/// noticed; contents are compared, so that what else happens there, or a mere `touch`, is not.
+pub fn watch(sources: &Sources) -> Result<Watch, WatchError> {
+    let hangup = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
+    // One is enough: all that it says is "look", and a full channel already says so.
+    let (tell, events) = mpsc::channel(1);
+    let handler = move |event: notify::Result<Event>| {
+        // Our own reading is an access; taking that for a change would never end.
+        if event.is_ok_and(|event| event.kind.is_access()) {
+            return;
+        }
+        let _full = tell.try_send(());
+    };
+    let watcher = notify::recommended_watcher(handler)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "no notifications of file changes; looking every 2 s instead");
+        })
+        .ok();
+    let mut watch = Watch {
+        hangup,
+        events,
+        watcher,
+        directories: BTreeSet::new(),
+        sources: Sources::default(),
+        known: BTreeMap::new(),
+        look_at: Instant::now(),
+    };
+    watch.follow(sources);
+    Ok(watch)
+}
+
+impl Watch {
+    /// Waits until the configuration should be read again.
+    ///
+    /// Cancel-safe: what was noticed is kept in `self`.
+    pub async fn next(&mut self) -> Reread {
+        loop {
+            tokio::select! {
+                Some(()) = self.hangup.recv() => {
+                    self.known = look(&self.sources);
+                    return Reread::Signal;
+                }
+                Some(()) = self.events.recv() => self.look_at = Instant::now() + SETTLE,
+                () = sleep_until(self.look_at) => {
+                    self.look_at = Instant::now() + self.interval();
+                    let found = look(&self.sources);
+                    if found != self.known {
+                        self.known = found;
+                        // Links may lead elsewhere now.
+                        self.watch_directories();
+                        return Reread::Changed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on with the files that the configuration came from this time.
+    ///
+    /// To be called after every reading, whether it succeeded ([`Loaded::sources`](super::Loaded)) or not
+    /// ([`Problems::sources`](super::Problems::sources)), so that the file to be corrected is among them.
+    pub fn follow(&mut self, sources: &Sources) {
+        self.sources = sources.clone();
+        self.known = sources
+            .files
+            .iter()
+            .map(|file| (file.path.clone(), file.digest))
+            .collect();
+        self.watch_directories();
+        // What changed while it was being read is found at once.
+        self.look_at = Instant::now() + SETTLE;
+    }
+
+    fn interval(&self) -> Duration {
+        match self.watcher {
+            Some(_) => REGULARLY,
+            None => UNAIDED,
+        }
+    }
+
+    fn watch_directories(&mut self) {
+        let wanted = directories(&self.sources);
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for gone in self.directories.difference(&wanted) {
+            // It may not exist any more, and then is not watched either.
+            let _ = watcher.unwatch(gone);
+        }
+        let mut watched = BTreeSet::new();
+        for directory in &wanted {
+            // Again even if it is watched already: it may have been replaced by another of the same name.
+            match watcher.watch(directory, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    watched.insert(directory.clone());
+                }
+                Err(error) => {
+                    tracing::debug!(directory = %directory.display(), %error, "directory is not watched");
+                }
+            }
+        }
+        self.directories = watched;
+    }
+}
+
+/// What every file of the configuration holds now. A file that cannot be read counts as missing.
+fn look(sources: &Sources) -> BTreeMap<PathBuf, Digest> {
+    let patterns = sources
+        .patterns
+        .iter()
+        .flat_map(|pattern| expand(pattern).unwrap_or_default());
+    sources
+        .files
+        .iter()
+        // What a pattern found before is only there if it finds it again; what was named always is.
+        .filter(|file| !file.by_pattern)
+        .map(|file| file.path.clone())
+        .chain(patterns)
+        .map(|path| {
+            let digest = digest(std::fs::read(&path).ok().as_deref());
+            (path, digest)
+        })
+        .collect()
+}
+
+/// Every directory in which something can happen that changes what a path leads to.
+fn directories(sources: &Sources) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let files = sources.files.iter().map(|file| &file.path);
+    for path in files.chain(&sources.patterns) {
+        follow_links(path, &mut found);
+    }
+    found
+}
+
+fn follow_links(path: &Path, found: &mut BTreeSet<PathBuf>) {
+    let mut path = path.to_owned();
+    // The kernel follows 40 links (path_resolution(7)); then it gives up too.
+    for _ in 0..40 {
+        found.insert(parent(&path));
+        let Some((link, target)) = first_link(&path) else {
+            return;
+        };
+        let rest = path
+            .strip_prefix(&link)
+            .map(Path::to_owned)
+            .unwrap_or_default();
+        let directory = parent(&link);
+        path = directory.join(target);
+        if rest.components().next().is_some() {
+            path.push(rest);
+        }
+        found.insert(directory);
+    }
+}
+
+/// The first part of a path that is a symbolic link, and where it leads.
+fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mut so_far = PathBuf::new();
+    for component in path.components() {
+        so_far.push(component);
+        match component {
+            Component::Normal(_) => {
+                if let Ok(target) = std::fs::read_link(&so_far) {
+                    return Some((so_far, target));
+                }
+            }
+            Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir => {}
+        }
+    }
+    None
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::Document;
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    async fn reread(watch: &mut Watch) -> Reread {
+        tokio::time::timeout(DEADLINE, watch.next())
+            .await
+            .expect("a change is noticed")
+    }
+
+    /// No wish to reread within a time in which one would long have come.
+    async fn nothing(watch: &mut Watch) {
+        let quiet = tokio::time::timeout(4 * SETTLE, watch.next()).await;
+        assert_eq!(quiet.ok(), None);
+    }
+
+    #[tokio::test]
+    async fn a_written_file_is_noticed_and_a_touched_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        fs::write(&file, "a = 1").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        fs::write(dir.path().join("unrelated.log"), "noise").unwrap();
+        fs::write(&file, "a = 1").unwrap();
+        nothing(&mut watch).await;
+        fs::write(&file, "a = 2").unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+        nothing(&mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_an_editor_renames_into_place_is_noticed_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        fs::write(&file, "a = 1").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        for text in ["a = 2", "a = 3"] {
+            let new = dir.path().join("edge.toml.new");
+            fs::write(&new, text).unwrap();
+            fs::rename(&new, &file).unwrap();
+            assert_eq!(reread(&mut watch).await, Reread::Changed);
+            watch.follow(Document::read(&file).unwrap().sources());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_swap_of_a_mounted_config_map_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for (version, text) in [("..1", "a = 1"), ("..2", "a = 2")] {
+            fs::create_dir(path(version)).unwrap();
+            fs::write(path(version).join("edge.toml"), text).unwrap();
+        }
+        let link = |to: &str, from: &str| std::os::unix::fs::symlink(to, path(from)).unwrap();
+        link("..1", "..data");
+        link("..data/edge.toml", "edge.toml");
+        let file = path("edge.toml");
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        nothing(&mut watch).await;
+        link("..2", "..data_tmp");
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+    }
+
+    #[tokio::test]
+    async fn included_files_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        let conf = dir.path().join("conf.d");
+        fs::create_dir(&conf).unwrap();
+        fs::write(&file, "include = \"conf.d/*.toml\"").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        fs::write(conf.join("a.toml"), "b = 1").unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+        watch.follow(Document::read(&file).unwrap().sources());
+        fs::write(conf.join("a.toml"), "b = 2").unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+        watch.follow(Document::read(&file).unwrap().sources());
+        fs::remove_file(conf.join("a.toml")).unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+    }
+
+    #[tokio::test]
+    async fn the_file_to_be_corrected_is_watched_after_a_failed_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        fs::write(&file, "").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        let other = dir.path().join("sub");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("more.toml"), "wrong").unwrap();
+        fs::write(&file, "include = \"sub/more.toml\"").unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+        watch.follow(Document::read(&file).unwrap_err().sources());
+        nothing(&mut watch).await;
+        fs::write(other.join("more.toml"), "right = true").unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
+    }
+}

@@ -1,0 +1,115 @@
+//! `[edge]` and `[backoff]`: where the client connects to, and how it tries again.
+
+use std::time::Duration;
+
+use relay::settings::{HostPort, Section, format_duration};
+
+/// The keys of `[edge]`.
+pub(super) const EDGE_KEYS: &[&str] = &["address", "transport", "edges"];
+
+/// The keys of `[backoff]`.
+pub(super) const BACKOFF_KEYS: &[&str] = &["initial", "max", "stable_after"];
+
+/// `[edge]`: which edges are dialled, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// Where edges are; never empty, nothing twice. Port 443 unless one is stated.
+    pub addresses: Vec<HostPort>,
+    /// What carries sessions.
+    pub transport: Transport,
+    /// To how many edges sessions are kept, 1 to 8. Default 2; one is kept today.
+    pub edges: u8,
+}
+
+/// What carries a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Whatever works best. Today that is QUIC.
+    Auto,
+    /// QUIC, and nothing else.
+    Quic,
+}
+
+/// `[backoff]`: when a failed attempt is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackoffSettings {
+    /// The upper bound of the first random wait. Default 500 ms.
+    pub initial: Duration,
+    /// What the upper bound doubles up to. Default 30 s.
+    pub max: Duration,
+    /// How long a session must last for the bound to go back to `initial`. Default 10 s.
+    pub stable_after: Duration,
+}
+
+const DEFAULT_PORT: u16 = 443;
+const HOUR: Duration = Duration::from_secs(3600);
+/// Below, a fleet of clients would be an attack on an edge that comes back.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+impl EdgeSettings {
+    pub(super) fn read(section: &Section<'_>) -> Option<Self> {
+        let hint = "say where the edge is, e.g. address = \"edge.example.com\" below [edge]";
+        let stated = section.some_with("address", hint, |text, _| {
+            HostPort::parse(text, Some(DEFAULT_PORT))
+        });
+        section.unique(&stated, "dials");
+        let transport = section.read_with("transport", |text, _| Transport::read(text));
+        let edges = section.count("edges", 2, 1..=8);
+        let addresses: Vec<_> = stated.into_iter().map(|stated| stated.value).collect();
+        Some(Self {
+            addresses: (!addresses.is_empty()).then_some(addresses)?,
+            transport: transport.unwrap_or(Transport::Auto),
+            edges: u8::try_from(edges).ok()?,
+        })
+    }
+}
+
+impl Transport {
+    fn read(text: &str) -> Result<Self, String> {
+        let version = env!("CARGO_PKG_VERSION");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "quic" => Ok(Self::Quic),
+            "tls" | "yamux" | "h2" => Err(format!(
+                "\"{text}\" is not built yet in {version}: use quic or auto"
+            )),
+            _ => Err(format!(
+                "unknown value {text:?}; expected one of auto, quic"
+            )),
+        }
+    }
+}
+
+impl BackoffSettings {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        let settings = Self {
+            initial: section.duration("initial", default.initial, SHORTEST..=HOUR),
+            max: section.duration("max", default.max, SHORTEST..=HOUR),
+            stable_after: section.duration(
+                "stable_after",
+                default.stable_after,
+                Duration::ZERO..=HOUR,
+            ),
+        };
+        if settings.max < settings.initial {
+            let initial = format_duration(settings.initial);
+            let max = format_duration(settings.max);
+            section.problem(
+                "max",
+                format!("{max} must not be less than initial, which is {initial}"),
+            );
+        }
+        settings
+    }
+}
+
+impl Default for BackoffSettings {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(500),
+            max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Files that are right, and what is said about those that are not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use relay::AppProtocol;
+use relay::origin::Target;
+
+use super::*;
+
+fn read(text: &str) -> Result<Config, Problems> {
+    let document = Document::parse(Path::new("client.toml"), text)?;
+    Config::from_document(&document)
+}
+
+const SMALLEST: &str = "[identity]\ndir = \"state\"\n[edge]\naddress = \"edge.example.com\"\n";
+
+#[test]
+fn the_smallest_file_takes_every_default() {
+    let config = read(SMALLEST).unwrap();
+    assert_eq!(config.identity_dir, Path::new("state"));
+    assert_eq!(config.state_dir, Path::new("state"));
+    assert_eq!(
+        config.edge.addresses,
+        ["edge.example.com:443".parse().unwrap()]
+    );
+    assert_eq!(config.edge.transport, Transport::Auto);
+    assert_eq!(config.edge.edges, 2);
+    assert_eq!(config.admin.listen, Some(ListenAddr::Ip(DEFAULT_ADMIN)));
+    assert_eq!(config.telemetry.listen, None);
+    assert_eq!(config.session, SessionSettings::client());
+    assert_eq!(config.backoff, BackoffSettings::default());
+    assert_eq!(config.workers, 1);
+    assert!(config.exposes.is_empty() && config.forwards.is_empty());
+}
+
+#[test]
+fn a_full_file_is_read() {
+    let text = r#"
+workers = 2
+state_dir = "/var/lib/causeway"
+[identity]
+dir = "state"
+[edge]
+address = ["edge-1.example.com:7443", "[2001:db8::1]"]
+transport = "quic"
+edges = 1
+[admin]
+listen = "unix:admin.sock"
+[telemetry]
+listen = "0.0.0.0:7491"
+[[expose]]
+service = "executor"
+target = "h2c://127.0.0.1:9000"
+connect_timeout = "2s"
+keepalive = "off"
+[[expose]]
+service = "api"
+target = "https://api.internal"
+h2 = true
+ca = "ca.pem"
+server_name = "api.example.com"
+[[expose]]
+service = "app"
+target = "unix:app.sock"
+protocol = "http"
+[[expose]]
+service = "hello"
+target = "hello"
+[[forward]]
+service = "state"
+listen = ["127.0.0.1:0", "127.0.0.1:0", "unix:state.sock"]
+[session]
+ping_interval = "1s"
+dead_after = "3s"
+stream_window = "1MiB"
+max_streams = 100
+"#;
+    let document = Document::parse(Path::new("/etc/causeway/client.toml"), text).unwrap();
+    let config = Config::from_document(&document).unwrap();
+    assert_eq!(config.identity_dir, Path::new("/etc/causeway/state"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/causeway"));
+    assert_eq!(config.edge.addresses[1].to_string(), "[2001:db8::1]:443");
+    assert_eq!(config.edge.transport, Transport::Quic);
+    assert_eq!(
+        config.admin.listen.unwrap().to_string(),
+        "unix:/etc/causeway/admin.sock"
+    );
+    assert_eq!(config.telemetry.listen.unwrap().to_string(), "0.0.0.0:7491");
+    let [executor, api, app, hello] = &config.exposes[..] else {
+        panic!("four services: {:?}", config.exposes);
+    };
+    assert_eq!(executor.origin.connect_timeout, Duration::from_secs(2));
+    assert_eq!(executor.origin.keepalive, None);
+    assert_eq!(api.origin.keepalive, Some(Duration::from_secs(30)));
+    let Target::Https(https) = &api.origin.target else {
+        panic!("an https target: {:?}", api.origin.target);
+    };
+    assert_eq!(api.origin.target.protocol(), AppProtocol::H2);
+    assert_eq!(https.ca.as_deref(), Some(Path::new("/etc/causeway/ca.pem")));
+    assert_eq!(
+        https.server_name.as_ref().unwrap().to_string(),
+        "api.example.com"
+    );
+    assert_eq!(
+        app.origin.target.to_string(),
+        "unix:///etc/causeway/app.sock"
+    );
+    assert_eq!(app.origin.target.protocol(), AppProtocol::Http1);
+    assert_eq!(hello.origin.target, Target::Hello);
+    assert_eq!(config.forwards[0].listen.len(), 3);
+    assert_eq!(config.session.stream_window, 1 << 20);
+    assert_eq!(config.session.max_streams, 100);
+    assert_eq!(config.workers, 2);
+}
+
+#[test]
+fn arguments_make_a_configuration_without_a_file() {
+    let mut document = Document::of_arguments();
+    document.set(
+        relay::settings::Place::Argument,
+        "edge",
+        "address",
+        "edge.example.com:7443",
+    );
+    document.set(relay::settings::Place::Argument, "identity", "dir", "state");
+    document.push(
+        "expose",
+        &[("service", "web"), ("target", "http://127.0.0.1:3000")],
+    );
+    let config = Config::from_document(&document).unwrap();
+    assert_eq!(
+        config.exposes[0].origin.target.to_string(),
+        "http://127.0.0.1:3000"
+    );
+    document.push("expose", &[("service", "web"), ("target", "3000")]);
+    assert_eq!(
+        Config::from_document(&document).unwrap_err().to_string(),
+        "command line: expose[1].target: \"3000\" has no scheme; write one of tcp://, http://, h2c://, https://, unix:// in front, such as http://127.0.0.1:3000\n\
+         command line: expose[1].service: exposes web twice; the other one is expose[0].service at command line"
+    );
+}
+
+/// What stands below the smallest file, from line 5, and all that is said about it.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "transport = \"tls\"",
+        "client.toml:5:13: edge.transport: \"tls\" is not built yet in 0.1.0: use quic or auto",
+    ),
+    (
+        "transport = \"tcp\"",
+        "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic",
+    ),
+    (
+        "edges = 9",
+        "client.toml:5:9: edge.edges: 9 is out of range; expected 1 to 8",
+    ),
+    (
+        "edges = \"2\"",
+        "client.toml:5:9: edge.edges: expected a whole number from 1 to 8, found the string \"2\"",
+    ),
+    (
+        "adress = \"x\"",
+        "client.toml:5:1: edge.adress: unknown key; did you mean address?",
+    ),
+    (
+        "colour = \"x\"",
+        "client.toml:5:1: edge.colour: unknown key; [edge] has address, transport, edges",
+    ),
+    (
+        "[admin]\nlisten = \"0.0.0.0:7490\"",
+        "client.toml:6:10: admin.listen: 0.0.0.0:7490 can be reached from other machines, and this listener has full control; use a loopback address or unix:path, and [telemetry] listen for health and metrics",
+    ),
+    (
+        "[telemtry]\nlisten = \"0.0.0.0:7490\"",
+        "client.toml:5:2: telemtry: unknown table; did you mean [telemetry]?",
+    ),
+    (
+        "[telemetry]\nlisten = \"127.0.0.1:7490\"",
+        "client.toml:6:10: telemetry.listen: listens on 127.0.0.1:7490 twice; the other one is admin.listen at client.toml",
+    ),
+    (
+        "[[ingress]]\nkind = \"tcp\"",
+        "client.toml:5:3: ingress: unknown table; a client has [identity], [edge], [admin], [telemetry], [[expose]], [[forward]], [session], [backoff]",
+    ),
+    (
+        "[expose]\nservice = \"a\"",
+        "client.toml:5:2: expose: may stand several times: write [[expose]]",
+    ),
+    (
+        "[[session]]",
+        "client.toml:5:3: session: may stand only once: write [session]",
+    ),
+    (
+        "[[expose]]\nservice = \"Db\"\ntarget = \"hello\"",
+        "client.toml:6:11: expose[0].service: service name \"Db\" may have only a-z, 0-9 and inner single hyphens, e.g. \"log-relay\"",
+    ),
+    (
+        "[[expose]]\nservice = \"db\"",
+        "client.toml:5:1: expose[0].target: missing; say where the service is, e.g. target = \"h2c://127.0.0.1:9000\"",
+    ),
+    (
+        "[[expose]]\ntarget = \"hello\"",
+        "client.toml:5:1: expose[0].service: missing; give it a name, e.g. service = \"executor\"",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"http://x\"\nh2 = true",
+        "client.toml:8:6: expose[0].h2: only an https:// target takes it, this one is http://; write h2c:// for HTTP/2 without TLS",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nprotocol = \"http\"",
+        "client.toml:8:12: expose[0].protocol: only a unix:// target takes it; for others the scheme says it (tcp, http, h2c, https)",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nca = \"ca.pem\"",
+        "client.toml:8:6: expose[0].ca: only an https:// target takes it, this one is tcp://",
+    ),
+    (
+        "[[forward]]\nservice = \"a\"\nlisten = []",
+        "client.toml:7:10: forward[0].listen: is empty; say where local callers connect to, e.g. listen = \"127.0.0.1:7001\"",
+    ),
+    (
+        "[[forward]]\nservice = \"a\"\nlisten = [\"127.0.0.1:1\", 2]",
+        "client.toml:7:26: forward[0].listen[1]: expected a string, found the integer 2",
+    ),
+    (
+        "[[forward]]\nservice = \"a\"\nlisten = \"localhost:1\"",
+        "client.toml:7:10: forward[0].listen: \"localhost:1\" is no address to listen on; write an IP address and a port such as 127.0.0.1:8080 or [::]:8080 (port 0: any free one), or unix:/path/to.sock",
+    ),
+    (
+        "[session]\nping_interval = 5",
+        "client.toml:6:17: session.ping_interval: \"5\" has no unit; write one of ms, s, m, h, d, such as \"5s\"",
+    ),
+    (
+        "[session]\nping_interval = \"5\"",
+        "client.toml:6:17: session.ping_interval: \"5\" has no unit; write one of ms, s, m, h, d, such as \"5s\"",
+    ),
+    (
+        "[session]\nping_interval = \"1h\"",
+        "client.toml:6:17: session.ping_interval: 1h is out of range; expected 100ms to 10m",
+    ),
+    (
+        "[session]\ndead_after = \"5s\"",
+        "client.toml:6:14: session.dead_after: 5s must be longer than ping_interval, which is 5s",
+    ),
+    (
+        "[session]\nstream_window = \"8KiB\"",
+        "client.toml:6:17: session.stream_window: 8KiB must not be less than stream_base, which is 16KiB",
+    ),
+    (
+        "[session]\nmax_sessions = 5",
+        "client.toml:6:1: session.max_sessions: unknown key; [session] has ping_interval, dead_after, idle_ping_interval, idle_dead_after, handshake_timeout, grace, stream_base, stream_window, growth_budget, max_streams, drain",
+    ),
+    (
+        "[backoff]\ninitial = \"1m\"",
+        "client.toml:5:1: backoff.max: 30s must not be less than initial, which is 1m",
+    ),
+    (
+        "address = \"b\"",
+        "client.toml:5:1: not TOML: duplicate key",
+    ),
+    (
+        "[edge\naddress = 1",
+        "client.toml:5:6: not TOML: unclosed table, expected `]`",
+    ),
+];
+
+#[test]
+fn what_is_wrong_is_said_where_it_stands() {
+    for (below, message) in WRONG {
+        let text = format!("{SMALLEST}{below}\n");
+        let problems = read(&text).expect_err(below);
+        assert_eq!(problems.to_string(), *message, "about:\n{text}");
+    }
+}
+
+#[test]
+fn everything_that_is_missing_is_said_at_once() {
+    assert_eq!(
+        read("").unwrap_err().to_string(),
+        "client.toml: identity.dir: missing; name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"state\" below [identity]\n\
+         client.toml: edge.address: missing; say where the edge is, e.g. address = \"edge.example.com\" below [edge]"
+    );
+}
+
+#[test]
+fn a_reload_says_what_needs_a_restart() {
+    let old = read(SMALLEST).unwrap();
+    let text = format!(
+        "workers = 2\n{SMALLEST}transport = \"quic\"\n[session]\ngrace = \"60s\"\n[[expose]]\nservice = \"a\"\ntarget = \"hello\"\n"
+    );
+    let new = read(&text).unwrap();
+    assert_eq!(
+        Config::restart_keys(&old, &new),
+        ["edge.transport", "session", "workers"]
+    );
+    assert_eq!(Config::restart_keys(&old, &old), [""; 0]);
+}

@@ -1,0 +1,238 @@
+//! `edge.toml`: where an edge listens, what it routes and to whom, parsed once.
+//!
+//! ```text
+//! Document (relay::settings) ──Config::from_document──▶ Config
+//! ```
+//!
+//! `docs/configuration.md` describes every key for the people who write the file.
+
+mod callers;
+mod ingress;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use relay::settings::{
+    ADMIN_KEYS, AdminSettings, Document, HostPort, ListenAddr, Loaded, ORIGIN_KEYS, Problems,
+    Reading, SESSION_KEYS, Schema, SessionSettings, TELEMETRY_KEYS, TableSchema, TelemetrySettings,
+    load,
+};
+
+pub use callers::{Callers, CallersError};
+pub use ingress::{HttpRoute, Ingress, IngressKind, ServiceAddress, ServiceAddressError};
+pub use upstream::{ClusterPattern, ClusterPatternError, Upstream};
+
+/// An edge's configuration, complete and consistent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The directory with `key.pem`, `cert.pem` and `ca.pem`.
+    pub identity_dir: PathBuf,
+    /// Where the edge keeps what must survive its restart. Default: the identity directory.
+    pub state_dir: PathBuf,
+    /// Where clients connect to, over UDP; never empty.
+    pub tunnel: Vec<SocketAddr>,
+    /// The addresses that clients are told to come back to; if empty, the ones that they dialled.
+    pub advertise: Vec<HostPort>,
+    /// Liveness and limits of sessions.
+    pub session: SessionSettings,
+    /// Sessions that may be live at once. Default 10 000.
+    pub max_sessions: usize,
+    /// Handshakes that may be under way at once; further ones wait. Default 256.
+    pub max_handshakes: usize,
+    /// The listener with full control.
+    pub admin: AdminSettings,
+    /// The listener with health and metrics only.
+    pub telemetry: TelemetrySettings,
+    /// What turns callers into streams. In the order of the file; no name twice.
+    pub ingresses: Vec<Ingress>,
+    /// What compute planes may call here. In the order of the file; no service twice.
+    pub upstreams: Vec<Upstream>,
+    /// Worker threads. Default: one for each core that the process may use.
+    pub workers: usize,
+}
+
+/// The tables and keys of `edge.toml`.
+pub const SCHEMA: Schema = Schema {
+    kind: "an edge",
+    tables: &[
+        TableSchema {
+            name: "",
+            repeated: false,
+            keys: &[&["include", "workers", "state_dir"]],
+        },
+        TableSchema {
+            name: "identity",
+            repeated: false,
+            keys: &[&["dir"]],
+        },
+        TableSchema {
+            name: "listen",
+            repeated: false,
+            keys: &[&["tunnel", "advertise"]],
+        },
+        TableSchema {
+            name: "admin",
+            repeated: false,
+            keys: &[ADMIN_KEYS],
+        },
+        TableSchema {
+            name: "telemetry",
+            repeated: false,
+            keys: &[TELEMETRY_KEYS],
+        },
+        TableSchema {
+            name: "ingress",
+            repeated: true,
+            keys: &[ingress::KEYS],
+        },
+        TableSchema {
+            name: "upstream",
+            repeated: true,
+            keys: &[&["service", "allow"], ORIGIN_KEYS],
+        },
+        TableSchema {
+            name: "session",
+            repeated: false,
+            keys: &[SESSION_KEYS, &["max_sessions", "max_handshakes"]],
+        },
+    ],
+};
+
+/// Where `[admin]` listens if nothing is stated.
+pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7480);
+
+/// Where clients connect to if nothing is stated: every address of the machine.
+pub const DEFAULT_TUNNEL: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 7443);
+
+const MAX_SESSIONS: u64 = 10_000;
+const MAX_HANDSHAKES: u64 = 256;
+
+impl Config {
+    /// Reads a file, what it includes, and the `CAUSEWAY_*` variables.
+    pub fn load(path: &Path) -> Result<Loaded<Self>, Problems> {
+        let document = load(path, &SCHEMA)?;
+        let config = Self::from_document(&document)?;
+        Ok(Loaded {
+            config,
+            sources: document.sources().clone(),
+        })
+    }
+
+    /// Gives meaning to what was read.
+    pub fn from_document(document: &Document) -> Result<Self, Problems> {
+        let reading = Reading::begin(document, &SCHEMA);
+        let config = Self::read(&reading);
+        reading.finish(config)
+    }
+
+    fn read(reading: &Reading<'_>) -> Option<Self> {
+        let top = reading.top();
+        let identity = reading.section("identity");
+        identity.require("dir", "name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"state\" below [identity]");
+        let identity_dir = identity.path("dir");
+        let listen = reading.section("listen");
+        let tunnel = if listen.has("tunnel") {
+            let hint =
+                "write an IP address and a port, or leave the key out to listen on [::]:7443";
+            listen.some_with("tunnel", hint, ip_address)
+        } else {
+            vec![listen.stated("tunnel", DEFAULT_TUNNEL)]
+        };
+        let advertise = listen.each_with("advertise", |text, _| text.parse::<HostPort>());
+        reading.unique(&advertise, "advertises");
+        let (admin, admin_used) =
+            AdminSettings::read(&reading.section("admin"), ListenAddr::Ip(DEFAULT_ADMIN));
+        let (telemetry, telemetry_used) = TelemetrySettings::read(&reading.section("telemetry"));
+        let (ingresses, ingresses_used) = ingress::read_all(reading);
+        let upstreams = upstream::read_all(reading);
+        let limits = reading.section("session");
+
+        // The tunnel's port number is taken for TCP too: other transports will listen there.
+        let mut used: Vec<_> = tunnel
+            .iter()
+            .map(|stated| stated.clone().map(ListenAddr::Ip))
+            .collect();
+        used.extend(admin_used.into_iter().chain(telemetry_used));
+        used.extend(
+            ingresses_used
+                .into_iter()
+                .map(|stated| stated.map(ListenAddr::Ip)),
+        );
+        used.retain(|listener| listener.value.is_fixed());
+        reading.unique(&used, "listens on");
+
+        let state_dir = top.path("state_dir");
+        let count = |value: u64| usize::try_from(value).ok();
+        Some(Self {
+            state_dir: state_dir.or_else(|| identity_dir.clone())?,
+            identity_dir: identity_dir?,
+            tunnel: tunnel.into_iter().map(|stated| stated.value).collect(),
+            advertise: advertise.into_iter().map(|stated| stated.value).collect(),
+            session: SessionSettings::read(&limits, SessionSettings::edge()),
+            max_sessions: count(limits.count("max_sessions", MAX_SESSIONS, 1..=1_000_000))?,
+            max_handshakes: count(limits.count("max_handshakes", MAX_HANDSHAKES, 1..=65_536))?,
+            admin,
+            telemetry,
+            ingresses,
+            upstreams,
+            workers: count(top.count("workers", cores(), 1..=256))?,
+        })
+    }
+
+    /// The keys that differ but only take effect after a restart; the others are taken over at once.
+    pub fn restart_keys(old: &Self, new: &Self) -> Vec<&'static str> {
+        // Taken apart, so that a key that is added has to be put on one side or the other.
+        let Self {
+            identity_dir,
+            state_dir,
+            tunnel,
+            advertise,
+            session,
+            max_sessions,
+            max_handshakes,
+            admin,
+            telemetry,
+            ingresses: _,
+            upstreams: _,
+            workers,
+        } = old;
+        [
+            ("identity.dir", *identity_dir != new.identity_dir),
+            ("state_dir", *state_dir != new.state_dir),
+            ("listen.tunnel", *tunnel != new.tunnel),
+            ("listen.advertise", *advertise != new.advertise),
+            ("session", *session != new.session),
+            ("session.max_sessions", *max_sessions != new.max_sessions),
+            (
+                "session.max_handshakes",
+                *max_handshakes != new.max_handshakes,
+            ),
+            ("admin.listen", *admin != new.admin),
+            ("telemetry.listen", *telemetry != new.telemetry),
+            ("workers", *workers != new.workers),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+    }
+}
+
+/// The cores that this process may use; 1 if the system does not say.
+fn cores() -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u64::try_from(cores).unwrap_or(1).min(256)
+}
+
+/// An address to listen on that is no unix socket.
+fn ip_address(text: &str, directory: &Path) -> Result<SocketAddr, String> {
+    match ListenAddr::parse(text, directory) {
+        Ok(ListenAddr::Ip(address)) => Ok(address),
+        Ok(ListenAddr::Unix(_)) => Err(format!(
+            "\"{text}\" is a unix socket; this listener needs an IP address and a port"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}

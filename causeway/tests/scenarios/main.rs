@@ -1,0 +1,20 @@
+//! The tunnel as its users have it: the real binary as an edge and as a client, certificates and
+//! configuration files as a deployment has them, and real sockets at both ends.
+//!
+//! One subject a module; what they share is in [`support`].
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test states its expectation by unwrapping"
+)]
+
+mod backpressure;
+mod bad_input;
+mod half_close;
+mod hangup;
+mod quickstart;
+mod reload;
+mod restart;
+mod sockets;
+mod support;
+mod third_party;
+mod traffic;

@@ -1,0 +1,203 @@
+//! What is exposed, let in, forwarded and offered comes and goes while the process runs, by
+//! SIGHUP and by a change of the file, and streams that have nothing to do with it go on.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+};
+
+use serde_json::Value;
+
+use crate::support::{Builder, Origin, Plane, Process, Side, wait_for};
+
+/// An ingress comes by SIGHUP, together with what it leads to.
+#[test]
+fn what_is_added_works_after_sighup() {
+    let (origin, mut plane, mut bystander) = with_bystander(|builder| builder);
+    let added = Origin::echo();
+    append(&plane, Side::Client, &expose("more", &added.tcp()));
+    append(&plane, Side::Edge, &tcp_ingress("more"));
+    plane.client.signal("HUP");
+    plane.edge.signal("HUP");
+
+    wait_for("the new ingress", || {
+        has(&mut plane, Side::Edge, "ingresses", "name", "more")
+    });
+    wait_for("the new expose", || edge_knows(&mut plane, "more"));
+    echoes(&mut plane.dial_ingress("more"));
+    echoes(&mut bystander);
+    assert_eq!(
+        origin.accepted(),
+        1,
+        "the bystander's stream is the old one"
+    );
+}
+
+/// The same without a signal: a change of the file is enough.
+#[test]
+fn a_change_of_the_file_is_enough() {
+    let (_origin, mut plane, mut bystander) = with_bystander(|builder| builder);
+    let added = Origin::echo();
+    append(
+        &plane,
+        Side::Edge,
+        &format!(
+            "\n[[upstream]]\nservice = \"late\"\ntarget = \"{}\"\nallow = [\"acme/*\"]\n",
+            added.tcp()
+        ),
+    );
+    append(
+        &plane,
+        Side::Client,
+        "\n[[forward]]\nservice = \"late\"\nlisten = \"127.0.0.1:0\"\n",
+    );
+    wait_for("the new upstream", || {
+        has(&mut plane, Side::Edge, "upstreams", "service", "late")
+    });
+    wait_for("the new forward", || {
+        has(&mut plane, Side::Client, "forwards", "service", "late")
+    });
+    echoes(&mut plane.dial_forward("late"));
+    echoes(&mut bystander);
+}
+
+#[test]
+fn what_is_removed_is_gone_for_new_callers() {
+    let gone = Origin::echo();
+    let (_origin, mut plane, mut bystander) = with_bystander(|builder| {
+        builder
+            .expose("gone", &gone.tcp())
+            .tcp_ingress("gone")
+            .forward("gone", &gone.tcp())
+    });
+    echoes(&mut plane.dial_ingress("gone"));
+    echoes(&mut plane.dial_forward("gone"));
+    let ingress = plane.ingress("gone");
+    let forward = plane.forward("gone");
+    for side in [Side::Edge, Side::Client] {
+        let file = fs::read_to_string(plane.config(side)).unwrap();
+        let kept: Vec<_> = file
+            .split("\n\n")
+            .filter(|table| !table.contains("\"gone\""))
+            .collect();
+        fs::write(plane.config(side), kept.join("\n\n")).unwrap();
+    }
+    plane.edge.signal("HUP");
+    plane.client.signal("HUP");
+
+    for address in [ingress, forward] {
+        wait_for("the listener to be gone", || {
+            let refused = TcpStream::connect(address).err()?;
+            (refused.kind() == ErrorKind::ConnectionRefused).then_some(())
+        });
+    }
+    wait_for("the expose to be gone", || {
+        edge_knows(&mut plane, "gone").is_none().then_some(())
+    });
+    echoes(&mut bystander);
+}
+
+/// A target that moves takes new streams there; the old stream stays where it was.
+#[test]
+fn a_changed_target_is_for_new_streams() {
+    let (origin, mut plane, mut bystander) = with_bystander(|builder| builder);
+    let moved = Origin::echo();
+    let file = fs::read_to_string(plane.config(Side::Client)).unwrap();
+    fs::write(
+        plane.config(Side::Client),
+        file.replace(&origin.tcp(), &moved.tcp()),
+    )
+    .unwrap();
+    plane.client.signal("HUP");
+    wait_for("new streams to go to the new target", || {
+        echoes(&mut plane.dial_ingress("echo"));
+        (moved.accepted() > 0).then_some(())
+    });
+    echoes(&mut bystander);
+}
+
+/// A file that is wrong changes nothing, and says so: in the log, in the status, in the metrics.
+#[test]
+fn a_wrong_file_keeps_the_old_configuration() {
+    let (_origin, mut plane, mut bystander) = with_bystander(|builder| builder);
+    for side in [Side::Edge, Side::Client] {
+        let good = fs::read_to_string(plane.config(side)).unwrap();
+        fs::write(plane.config(side), good.replace("[identity]", "[identty]")).unwrap();
+        process(&plane, side).signal("HUP");
+        wait_for("the failure to be counted", || {
+            let failures = &plane.status(side)["config"]["reload_failures"];
+            (failures.as_u64()? > 0).then_some(())
+        });
+        let log = process(&plane, side).log();
+        assert!(log.contains("identty"), "the log names the key: {log}");
+        assert!(
+            plane.metrics(side).lines().any(|line| {
+                line.starts_with("causeway_config_reloads_total")
+                    && line.contains("failed")
+                    && !line.ends_with(" 0")
+            }),
+            "{}",
+            plane.metrics(side)
+        );
+
+        echoes(&mut bystander);
+        echoes(&mut plane.dial_ingress("echo"));
+        fs::write(plane.config(side), good).unwrap();
+    }
+}
+
+/// A plane with an `echo` behind a tcp ingress, and a stream on it that must not be touched.
+fn with_bystander(more: impl FnOnce(Builder) -> Builder) -> (Origin, Plane, TcpStream) {
+    let origin = Origin::echo();
+    let builder = Plane::builder()
+        .expose("echo", &origin.tcp())
+        .tcp_ingress("echo");
+    let mut plane = more(builder).start();
+    let mut bystander = plane.dial_ingress("echo");
+    echoes(&mut bystander);
+    (origin, plane, bystander)
+}
+
+#[track_caller]
+fn echoes(stream: &mut TcpStream) {
+    stream.write_all(b"still there?").unwrap();
+    let mut back = [0; 12];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"still there?");
+}
+
+fn append(plane: &Plane, side: Side, more: &str) {
+    let file = fs::read_to_string(plane.config(side)).unwrap();
+    fs::write(plane.config(side), file + more).unwrap();
+}
+
+fn expose(service: &str, target: &str) -> String {
+    format!("\n[[expose]]\nservice = \"{service}\"\ntarget = \"{target}\"\n")
+}
+
+fn tcp_ingress(service: &str) -> String {
+    format!(
+        "\n[[ingress]]\nname = \"{service}\"\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\nto = \"acme/demo/{service}\"\nanonymous = true\n"
+    )
+}
+
+fn process(plane: &Plane, side: Side) -> &Process {
+    match side {
+        Side::Edge => &plane.edge,
+        Side::Client => &plane.client,
+    }
+}
+
+fn has(plane: &mut Plane, side: Side, list: &str, key: &str, name: &str) -> Option<()> {
+    let status = plane.status(side);
+    let entries = status[list].as_array()?;
+    entries.iter().any(|entry| entry[key] == name).then_some(())
+}
+
+/// Whether the client has told the edge that it exposes `service`.
+fn edge_knows(plane: &mut Plane, service: &str) -> Option<()> {
+    let sessions = plane.sessions();
+    let services = sessions.first()?["services"].as_array()?.clone();
+    services.contains(&Value::from(service)).then_some(())
+}

@@ -1,0 +1,27 @@
+//! What the scenarios stand on: a real edge and a real client as processes, origins and callers
+//! with plain sockets, and waiting for a state with a deadline.
+//!
+//! ```no_run
+//! let origin = Origin::echo();
+//! let plane = Plane::builder().expose("echo", &origin.tcp()).tcp_ingress("echo").start();
+//! let stream = plane.dial_tcp("echo");
+//! ```
+
+mod http;
+mod identity;
+mod origin;
+mod peers;
+mod plane;
+mod process;
+pub(crate) mod stranger;
+mod traffic;
+mod wait;
+
+pub(crate) use http::{Answer, Request};
+pub(crate) use identity::{Authority, causeway};
+pub(crate) use origin::{Origin, refusing_address, unanswering_address};
+pub(crate) use peers::{is_root, peer, python};
+pub(crate) use plane::{Builder, CLUSTER, Plane, Side};
+pub(crate) use process::Process;
+pub(crate) use traffic::{Pattern, pattern_digest, read_digest, reset_on_close, stalls_after};
+pub(crate) use wait::{DEADLINE, eventually, wait_for};

@@ -1,0 +1,393 @@
+//! The two planes: an authority, an edge and a client, as processes from configuration files in
+//! a temporary directory, on free ports.
+
+use std::{
+    fs,
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    http::{Answer, Request},
+    identity::{Authority, causeway},
+    process::Process,
+    wait::{DEADLINE, eventually, wait_for},
+};
+
+/// The client's cluster unless a test says otherwise.
+pub(crate) const CLUSTER: &str = "acme/demo";
+
+/// The host pattern of the http ingress.
+const HOST: &str = "{service}--{cluster}--{tenant}.apps.test";
+
+/// What an edge and a client are to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    exposes: Vec<(String, String)>,
+    upstreams: Vec<(String, String)>,
+    tcp_ingresses: Vec<(String, String)>,
+    http_ingress: bool,
+    edge_extra: String,
+    client_extra: String,
+}
+
+/// A running edge and a running client with a session between them.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(crate) edge: Process,
+    pub(crate) client: Process,
+    builder: Builder,
+    authority: Authority,
+    // Dropped last: the processes write into it.
+    directory: TempDir,
+}
+
+/// Which of the two processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Edge,
+    Client,
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Client => "client",
+        }
+    }
+}
+
+impl Builder {
+    /// The client exposes `service` at `target`.
+    pub(crate) fn expose(mut self, service: &str, target: &str) -> Self {
+        self.exposes.push((service.into(), target.into()));
+        self
+    }
+
+    /// The edge offers `service` at `target`, and the client forwards to it.
+    pub(crate) fn forward(mut self, service: &str, target: &str) -> Self {
+        self.upstreams.push((service.into(), target.into()));
+        self
+    }
+
+    /// The edge has a tcp ingress to `service` of the client's cluster.
+    pub(crate) fn tcp_ingress(self, service: &str) -> Self {
+        self.tcp_ingress_to(service, &format!("{CLUSTER}/{service}"))
+    }
+
+    /// The edge has a tcp ingress called `name` to `tenant/cluster/service`.
+    pub(crate) fn tcp_ingress_to(mut self, name: &str, to: &str) -> Self {
+        self.tcp_ingresses.push((name.into(), to.into()));
+        self
+    }
+
+    /// The edge has an http ingress.
+    pub(crate) fn http_ingress(mut self) -> Self {
+        self.http_ingress = true;
+        self
+    }
+
+    /// More lines for `edge.toml`; tables that this builder writes are not written again.
+    pub(crate) fn edge_toml(mut self, more: &str) -> Self {
+        self.edge_extra += more;
+        self
+    }
+
+    /// More lines for `client.toml`.
+    pub(crate) fn client_toml(mut self, more: &str) -> Self {
+        self.client_extra += more;
+        self
+    }
+
+    /// Starts both, and waits until a session stands.
+    #[track_caller]
+    pub(crate) fn start(self) -> Plane {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for side in [Side::Edge, Side::Client] {
+            fs::create_dir(at(side.name())).unwrap();
+        }
+        let authority = Authority::create(&at("authority"));
+        authority.issue(&["edge", "edge-1"], &at("edge/state"));
+        authority.issue(&["client", CLUSTER], &at("client/state"));
+
+        fs::write(at("edge/edge.toml"), self.edge_file(&Ports::default())).unwrap();
+        let mut edge = start(directory.path(), Side::Edge);
+        let status = admin_status(&mut edge, &at("edge/admin.sock"));
+        let tunnel = address(&status["listen"]["tunnel"][0]);
+        fs::write(
+            at("client/client.toml"),
+            self.client_file(tunnel, &Ports::default()),
+        )
+        .unwrap();
+        let client = start(directory.path(), Side::Client);
+        let mut plane = Plane {
+            edge,
+            client,
+            builder: self,
+            authority,
+            directory,
+        };
+        plane.await_session();
+        plane
+    }
+
+    fn edge_file(&self, ports: &Ports) -> String {
+        let mut file = format!(
+            "[identity]\ndir = \"state\"\n\n[listen]\ntunnel = \"{}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n",
+            ports.of("tunnel")
+        );
+        for (name, to) in &self.tcp_ingresses {
+            file += &format!(
+                "\n[[ingress]]\nname = \"{name}\"\nkind = \"tcp\"\nlisten = \"{}\"\nto = \"{to}\"\nanonymous = true\n",
+                ports.of(name)
+            );
+        }
+        if self.http_ingress {
+            file += &format!(
+                "\n[[ingress]]\nname = \"web\"\nkind = \"http\"\nlisten = \"{}\"\nhost = \"{HOST}\"\nanonymous = true\n",
+                ports.of("web")
+            );
+        }
+        for (service, target) in &self.upstreams {
+            file += &format!(
+                "\n[[upstream]]\nservice = \"{service}\"\ntarget = \"{target}\"\nallow = [\"{CLUSTER}\"]\n"
+            );
+        }
+        file + "\n" + &self.edge_extra
+    }
+
+    fn client_file(&self, tunnel: SocketAddr, ports: &Ports) -> String {
+        let mut file = format!(
+            "[identity]\ndir = \"state\"\n\n[edge]\naddress = \"{tunnel}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n"
+        );
+        for (service, target) in &self.exposes {
+            file += &format!("\n[[expose]]\nservice = \"{service}\"\ntarget = \"{target}\"\n");
+        }
+        for (service, _) in &self.upstreams {
+            file += &format!(
+                "\n[[forward]]\nservice = \"{service}\"\nlisten = \"{}\"\n",
+                ports.of(service)
+            );
+        }
+        file + "\n" + &self.client_extra
+    }
+}
+
+/// Where listeners were found to be, so that a restarted process listens there again.
+#[derive(Debug, Default)]
+struct Ports(Vec<(String, SocketAddr)>);
+
+impl Ports {
+    /// Where `name` was, or a free port.
+    fn of(&self, name: &str) -> String {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("127.0.0.1:0".into(), |(_, address)| address.to_string())
+    }
+}
+
+impl Plane {
+    pub(crate) fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where the edge accepts tunnels.
+    pub(crate) fn tunnel(&mut self) -> SocketAddr {
+        address(&self.status(Side::Edge)["listen"]["tunnel"][0])
+    }
+
+    /// Where the ingress called `name` listens: a service for tcp, `web` for http.
+    #[track_caller]
+    pub(crate) fn ingress(&mut self, name: &str) -> SocketAddr {
+        listed(&self.status(Side::Edge)["ingresses"], "name", name)
+    }
+
+    /// Where the client listens for callers of `service`.
+    #[track_caller]
+    pub(crate) fn forward(&mut self, service: &str) -> SocketAddr {
+        listed(&self.status(Side::Client)["forwards"], "service", service)
+    }
+
+    /// The host by which the http ingress reaches `service` of the client's cluster.
+    pub(crate) fn host(&self, service: &str) -> String {
+        let (tenant, cluster) = CLUSTER.split_once('/').expect("tenant/cluster");
+        HOST.replace("{service}", service)
+            .replace("{cluster}", cluster)
+            .replace("{tenant}", tenant)
+    }
+
+    /// A `GET` of `path` from `service` by the http ingress.
+    pub(crate) fn get(&mut self, service: &str, path: &str) -> Request {
+        Request::get(self.ingress("web"), path, &self.host(service))
+    }
+
+    /// A connection to the tcp ingress of `service`.
+    #[track_caller]
+    pub(crate) fn dial_ingress(&mut self, service: &str) -> TcpStream {
+        dial(self.ingress(service))
+    }
+
+    /// A connection to the client's forward to `service`.
+    #[track_caller]
+    pub(crate) fn dial_forward(&mut self, service: &str) -> TcpStream {
+        dial(self.forward(service))
+    }
+
+    /// What `/api/status` of one process says now.
+    #[track_caller]
+    pub(crate) fn status(&mut self, side: Side) -> Value {
+        let socket = self.path(side).join("admin.sock");
+        match side {
+            Side::Edge => admin_status(&mut self.edge, &socket),
+            Side::Client => admin_status(&mut self.client, &socket),
+        }
+    }
+
+    /// The metrics of one process as it gives them, in OpenMetrics text.
+    pub(crate) fn metrics(&self, side: Side) -> String {
+        admin(&self.path(side).join("admin.sock"), "/metrics")
+            .unwrap()
+            .text()
+            .unwrap()
+    }
+
+    /// The sessions that the edge holds.
+    pub(crate) fn sessions(&mut self) -> Vec<Value> {
+        let status = self.status(Side::Edge);
+        status["sessions"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until both ends hold exactly one session and the client is ready.
+    #[track_caller]
+    pub(crate) fn await_session(&mut self) {
+        wait_for("a session between client and edge", || {
+            let ready = self.status(Side::Client)["ready"] == true;
+            (ready && self.sessions().len() == 1).then_some(())
+        });
+    }
+
+    /// The directory of one process: its configuration, `state` and `admin.sock`.
+    pub(crate) fn path(&self, side: Side) -> PathBuf {
+        self.directory.path().join(side.name())
+    }
+
+    /// The configuration file of one process.
+    pub(crate) fn config(&self, side: Side) -> PathBuf {
+        self.path(side).join(format!("{}.toml", side.name()))
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Writes down in the configuration where everything listens now, so that a process that
+    /// is started again listens there again.
+    pub(crate) fn pin_ports(&mut self) {
+        let tunnel = self.tunnel();
+        let names: Vec<_> = self
+            .builder
+            .tcp_ingresses
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut ports = vec![("tunnel".to_owned(), tunnel)];
+        for name in names {
+            ports.push((name.clone(), self.ingress(&name)));
+        }
+        if self.builder.http_ingress {
+            ports.push(("web".to_owned(), self.ingress("web")));
+        }
+        let edge = self.builder.edge_file(&Ports(ports));
+        let services: Vec<_> = self
+            .builder
+            .upstreams
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let ports = services
+            .into_iter()
+            .map(|service| (service.clone(), self.forward(&service)))
+            .collect();
+        let client = self.builder.client_file(tunnel, &Ports(ports));
+        fs::write(self.config(Side::Edge), edge).unwrap();
+        fs::write(self.config(Side::Client), client).unwrap();
+    }
+
+    /// Starts one process again, after it was killed.
+    pub(crate) fn start_again(&mut self, side: Side) {
+        let process = start(self.directory.path(), side);
+        match side {
+            Side::Edge => self.edge = process,
+            Side::Client => self.client = process,
+        }
+    }
+}
+
+/// Starts one process from its configuration file.
+fn start(directory: &Path, side: Side) -> Process {
+    let name = side.name();
+    let config = directory.join(name).join(format!("{name}.toml"));
+    let log = directory.join(format!("{name}.log"));
+    Process::start(name, causeway().arg(name).arg("--config").arg(config), &log)
+}
+
+/// Asks for `/api/status` until it is answered, or fails when the process has ended.
+#[track_caller]
+fn admin_status(process: &mut Process, socket: &Path) -> Value {
+    let status = eventually(DEADLINE, || {
+        if let Some(status) = process.has_ended() {
+            return Some(Err(status));
+        }
+        let answer = admin(socket, "/api/status").ok()?;
+        serde_json::from_str(&answer.text().ok()?).ok().map(Ok)
+    });
+    match status {
+        Some(Ok(status)) => status,
+        Some(Err(status)) => panic!("{process:?} ended: {status}\n{}", process.log()),
+        None => panic!("{process:?} does not answer\n{}", process.log()),
+    }
+}
+
+/// One request to an admin socket.
+fn admin(socket: &Path, path: &str) -> std::io::Result<Answer<UnixStream>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
+    Answer::read(stream)
+}
+
+/// The first listening address of the entry of `list` whose `key` is `name`.
+#[track_caller]
+fn listed(list: &Value, key: &str, name: &str) -> SocketAddr {
+    let entries = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let entry = entries.iter().find(|entry| entry[key] == name);
+    match entry {
+        Some(entry) => address(&entry["listen"][0]),
+        None => panic!("the status lists no {key} {name}: {list}"),
+    }
+}
+
+#[track_caller]
+fn address(value: &Value) -> SocketAddr {
+    let text = value.as_str().unwrap_or_default();
+    text.parse()
+        .unwrap_or_else(|_| panic!("the status should give an address, not {value}"))
+}
+
+#[track_caller]
+fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}

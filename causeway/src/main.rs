@@ -1,1 +1,2 @@
+mod certs;
 fn main() {}

@@ -8,6 +8,7 @@
 //! * [`session`]: streams, credit, ends and resets, liveness. Pure.
 //! * [`transport`]: one small trait, and what implements it.
 //! * [`driver`]: runs a session over a connection, and the streams that users of this crate hold.
+//! * [`metrics`]: what both ends count.
 //! * [`pump`]: moves bytes between a stream and a local socket.
 //! * [`worker`]: the threads that sessions live on.
 //! * [`origin`]: targets, and how they are dialled.
@@ -15,6 +16,18 @@
 //! * [`settings`]: reading configuration files into types.
 //! * [`admin`]: health, metrics and status over HTTP.
 
+pub mod admin;
+pub mod driver;
+pub mod metrics;
+pub mod origin;
 pub mod proto;
+pub mod session;
+pub mod settings;
+pub mod transport;
+pub mod worker;
 
+pub use driver::{
+    Closed, Incoming, OpenError, OpenRequest, Reset, ResetBy, Session, Stream, StreamIo,
+};
 pub use proto::{AppProtocol, Caller, CloseCode, ResetCode, ServiceName, SessionId, StreamId};
+pub use worker::{WorkerHandle, Workers};

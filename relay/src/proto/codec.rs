@@ -143,7 +143,10 @@ mod tests {
         let length = 16 * 1024 + 1;
         assert_eq!(
             buffer.next_frame(),
-            Err(FrameError::TooLarge { length, limit: MAX_HEADER_FRAME })
+            Err(FrameError::TooLarge {
+                length,
+                limit: MAX_HEADER_FRAME
+            })
         );
     }
 

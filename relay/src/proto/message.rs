@@ -71,6 +71,27 @@ pub enum Control {
     Unknown,
 }
 
+impl Control {
+    /// The kind's name, for logs and for the label of a metric.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::HelloAck(_) => "hello_ack",
+            Self::Ping { .. } => "ping",
+            Self::Pong { .. } => "pong",
+            Self::Ack(_) => "ack",
+            Self::Release { .. } => "release",
+            Self::Connected { .. } => "connected",
+            Self::Fin { .. } => "fin",
+            Self::Reset { .. } => "reset",
+            Self::Drain { .. } => "drain",
+            Self::HealthReport(_) => "health_report",
+            Self::Close(_) => "close",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// See [`Control::Hello`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

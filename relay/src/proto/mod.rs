@@ -9,10 +9,7 @@
 
 #![cfg_attr(
     not(test),
-    deny(
-        clippy::disallowed_methods,
-        reason = "the pure core is told the time"
-    )
+    deny(clippy::disallowed_methods, reason = "the pure core is told the time")
 )]
 
 mod codec;
@@ -25,12 +22,7 @@ mod version;
 
 /// The generated protobuf types; only `message` and `parse` look at them.
 mod wire {
-    #![allow(
-        missing_docs,
-        clippy::all,
-        unreachable_pub,
-        reason = "generated code"
-    )]
+    #![allow(missing_docs, clippy::all, unreachable_pub, reason = "generated code")]
     include!(concat!(env!("OUT_DIR"), "/causeway.v1.rs"));
 }
 

@@ -77,7 +77,17 @@ mod tests {
         for good in ["a", "0", "state", "log-relay", "a1-b2-c3", &"x".repeat(63)] {
             assert_eq!(good.parse::<ServiceName>().unwrap().as_str(), good);
         }
-        for bad in ["", "-a", "a-", "a--b", "A", "a.b", "a_b", "ä", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a--b",
+            "A",
+            "a.b",
+            "a_b",
+            "ä",
+            &"x".repeat(64),
+        ] {
             assert!(bad.parse::<ServiceName>().is_err(), "{bad:?}");
         }
     }

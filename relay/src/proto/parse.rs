@@ -85,7 +85,12 @@ impl Control {
 
     /// Appends this message as one frame.
     pub fn encode(&self, out: &mut BytesMut) {
-        append(out, &wire::Control { kind: self.to_wire() });
+        append(
+            out,
+            &wire::Control {
+                kind: self.to_wire(),
+            },
+        );
     }
 
     fn to_wire(&self) -> Option<wire::control::Kind> {
@@ -112,7 +117,11 @@ impl Control {
                 stream: stream.number(),
                 r#final: *last,
             }),
-            Self::Reset { stream, code, message } => Kind::Reset(wire::Reset {
+            Self::Reset {
+                stream,
+                code,
+                message,
+            } => Kind::Reset(wire::Reset {
                 stream: stream.number(),
                 code: code.number(),
                 message: shortened(message),
@@ -412,10 +421,7 @@ fn plain(text: String) -> String {
     if text.len() <= 256 && !text.chars().any(char::is_control) {
         return text;
     }
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(256)
-        .collect()
+    text.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 
 /// A message for people, cut so that its frame stays small.

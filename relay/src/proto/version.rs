@@ -28,7 +28,8 @@ pub struct VersionRange {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no protocol version in common: we speak {}, the peer speaks {}; update the older one",
-    ours, theirs
+    ours,
+    theirs
 )]
 pub struct NegotiationError {
     /// What this end speaks.
@@ -113,7 +114,10 @@ mod tests {
     #[test]
     fn without_a_common_version_both_ranges_are_named() {
         let error = range(3, 4).negotiate(range(1, 2)).unwrap_err().to_string();
-        assert!(error.contains("3 to 4") && error.contains("1 to 2"), "{error}");
+        assert!(
+            error.contains("3 to 4") && error.contains("1 to 2"),
+            "{error}"
+        );
         assert!(range(1, 2).negotiate(range(3, 4)).is_err());
     }
 

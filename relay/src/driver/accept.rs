@@ -1,0 +1,156 @@
+//! The accept task: takes the streams that the peer opens, and hands each to the handler.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::shared::{ClosedBy, Shared, close};
+use super::stream::{Stream, StreamHandle};
+use crate::proto::{CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, StreamHeader};
+use crate::session::{Opened, Violation};
+use crate::transport::{BoxFuture, RecvHalf, StreamBroken, TransportStream};
+
+/// How long a header may take to arrive after its stream was opened.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many streams may be waiting for their headers; more wait in the transport.
+const MAX_HEADERS: usize = 1024;
+
+/// How long handlers may take to notice that the session is over.
+const HANDLERS_END: Duration = Duration::from_secs(10);
+
+/// A stream that the peer has opened.
+#[derive(Debug)]
+pub struct Incoming {
+    /// What its header says.
+    pub open: Open,
+    /// The stream.
+    pub stream: Stream,
+}
+
+/// Takes each stream that the peer opens, in a task of its own on the session's worker.
+pub type StreamHandler = Arc<dyn Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Accepts until the session is over, then waits for the handlers.
+pub(super) async fn run(shared: Arc<Shared>, handler: StreamHandler) {
+    let mut handlers = JoinSet::new();
+    let headers = Arc::new(tokio::sync::Semaphore::new(MAX_HEADERS));
+    loop {
+        tokio::select! {
+            () = shared.closed().cancelled() => break,
+            permit = headers.clone().acquire_owned() => {
+                let Ok(permit) = permit else { break };
+                tokio::select! {
+                    () = shared.closed().cancelled() => break,
+                    accepted = shared.connection.accept() => match accepted {
+                        Ok(transport) => {
+                            let (shared, handler) = (shared.clone(), handler.clone());
+                            handlers.spawn(async move {
+                                let incoming = admit(&shared, transport).await;
+                                drop(permit);
+                                if let Some(incoming) = incoming {
+                                    handler(incoming).await;
+                                }
+                            });
+                        }
+                        Err(lost) => {
+                            shared.lost(lost);
+                            break;
+                        }
+                    },
+                    Some(ended) = handlers.join_next() => surface_panic(ended),
+                }
+            }
+        }
+    }
+    let all_ended = async {
+        while let Some(ended) = handlers.join_next().await {
+            surface_panic(ended);
+        }
+    };
+    if tokio::time::timeout(HANDLERS_END, all_ended).await.is_err() {
+        tracing::error!("handlers outlived their session and are aborted");
+    }
+}
+
+fn surface_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "the handler of a stream panicked");
+    }
+}
+
+/// Reads the header of a stream and asks the session whether it is new.
+async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<Incoming> {
+    let read = read_header(transport.recv.as_mut());
+    let (header, early) = match tokio::time::timeout(HEADER_TIMEOUT, read).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(HeaderError::Broken)) | Err(_) => {
+            transport.recv.stop(ResetCode::Protocol);
+            return None;
+        }
+        Ok(Err(HeaderError::Malformed(message))) => {
+            shared.end(ClosedBy::Local, close(CloseCode::Protocol, &message));
+            return None;
+        }
+    };
+    let open = match header {
+        StreamHeader::Open(open) => open,
+        StreamHeader::Attach(_) => {
+            shared.violated(&Violation::Unexpected(
+                "an attachment, which was not negotiated",
+            ));
+            return None;
+        }
+    };
+    match shared.with(|session, now| session.handle_open(open.stream, now)) {
+        Ok(Opened::New) => {}
+        Ok(Opened::AlreadyOver | Opened::Overload) => return None,
+        Err(violation) => {
+            shared.violated(&violation);
+            return None;
+        }
+    }
+    shared.metrics.stream_accepted();
+    let handle = StreamHandle::new(shared.clone(), open.stream);
+    let mut stream = match Stream::accepted(handle, transport, early) {
+        Ok(stream) => stream,
+        Err(violation) => {
+            shared.violated(&violation);
+            return None;
+        }
+    };
+    stream.flush().await.ok()?;
+    Some(Incoming { open, stream })
+}
+
+enum HeaderError {
+    /// The transport stream is gone, which says nothing.
+    Broken,
+    /// The peer broke the protocol.
+    Malformed(String),
+}
+
+/// The header, and the payload that came right behind it.
+async fn read_header(recv: &mut dyn RecvHalf) -> Result<(StreamHeader, Bytes), HeaderError> {
+    let mut frames = FrameBuffer::new(MAX_HEADER_FRAME);
+    let mut chunks = VecDeque::new();
+    let malformed = |error: &dyn std::fmt::Display| {
+        HeaderError::Malformed(format!("header of a stream: {error}"))
+    };
+    loop {
+        match poll_fn(|cx| recv.poll_read(cx, &mut chunks)).await {
+            Ok(0) | Err(StreamBroken) => return Err(HeaderError::Broken),
+            Ok(_) => chunks.drain(..).for_each(|chunk| frames.push(&chunk)),
+        }
+        if let Some(frame) = frames.next_frame().map_err(|error| malformed(&error))? {
+            let header = StreamHeader::decode(frame).map_err(|error| malformed(&error))?;
+            return Ok((header, frames.into_rest()));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The control stream's two tasks: one writes and keeps time, one reads.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::shared::{ClosedBy, Shared, close};
+use crate::proto::{CloseCode, Control, FrameBuffer};
+use crate::transport::{RecvHalf, SendHalf, StreamBroken};
+
+/// How many bytes of messages are written at once, about.
+const BATCH: usize = 32 * 1024;
+
+/// How long the last word may take to be read by the peer.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Writes what the session has to say until it is over, then closes the connection.
+pub(super) async fn write(shared: Arc<Shared>, mut control: Box<dyn SendHalf>) {
+    let mut batch = BytesMut::new();
+    while !shared.closed().is_cancelled() {
+        let next = shared.next_control(&mut batch, BATCH);
+        if batch.is_empty() {
+            tokio::select! {
+                () = shared.control_due() => {}
+                () = tokio::time::sleep_until(next.deadline.into()) => {}
+                () = shared.closed().cancelled() => {}
+            }
+            continue;
+        }
+        tokio::select! {
+            written = write_all(control.as_mut(), batch.split().freeze()) => {
+                if written.is_err() {
+                    break;
+                }
+            }
+            () = shared.closed().cancelled() => {}
+        }
+        if next.has_close {
+            break;
+        }
+    }
+    shared.closed().cancelled().await;
+    say_goodbye(&shared, control).await;
+}
+
+/// Resets what is left, says why if it was us, and closes the connection.
+async fn say_goodbye(shared: &Shared, mut control: Box<dyn SendHalf>) {
+    shared.reset_all();
+    let closed = shared.closed_because();
+    if closed.by == ClosedBy::Local {
+        let mut last = BytesMut::new();
+        Control::Close(closed.close.clone()).encode(&mut last);
+        let read_by_peer = async {
+            write_all(control.as_mut(), last.freeze()).await?;
+            shared.connection.lost().await;
+            Ok::<_, StreamBroken>(())
+        };
+        // A peer that does not react learns the same from the transport's own close.
+        let _ = tokio::time::timeout(LAST_WORD, read_by_peer).await;
+    }
+    let close = closed.close;
+    shared.connection.close(close.code, &close.message);
+}
+
+/// Writes all of `bytes`.
+pub(super) async fn write_all(
+    half: &mut dyn SendHalf,
+    mut bytes: Bytes,
+) -> Result<(), StreamBroken> {
+    while bytes.has_remaining() {
+        poll_fn(|cx| half.poll_write(cx, &mut bytes)).await?;
+    }
+    Ok(())
+}
+
+/// Hands every message of the peer to the session until the session is over.
+pub(super) async fn read(
+    shared: Arc<Shared>,
+    mut control: Box<dyn RecvHalf>,
+    mut frames: FrameBuffer,
+) {
+    let lost = tokio::select! {
+        () = shared.closed().cancelled() => return,
+        () = read_messages(&shared, control.as_mut(), &mut frames) => {
+            // The end of the control stream means nothing by itself; the connection tells why.
+            tokio::select! {
+                lost = shared.connection.lost() => lost,
+                () = shared.closed().cancelled() => return,
+            }
+        }
+        lost = shared.connection.lost() => lost,
+    };
+    shared.lost(lost);
+}
+
+async fn read_messages(shared: &Shared, control: &mut dyn RecvHalf, frames: &mut FrameBuffer) {
+    let mut chunks = VecDeque::new();
+    loop {
+        loop {
+            let message = match frames.next_frame() {
+                Ok(Some(frame)) => Control::decode(frame),
+                Ok(None) => break,
+                Err(error) => {
+                    let message = format!("control stream: {error}");
+                    return shared.end(ClosedBy::Local, close(CloseCode::TooLarge, &message));
+                }
+            };
+            let handled = match message {
+                Ok(message) => shared.handle_control(message),
+                Err(error) => {
+                    let message = format!("control stream: {error}");
+                    return shared.end(ClosedBy::Local, close(CloseCode::Protocol, &message));
+                }
+            };
+            if let Err(violation) = handled {
+                return shared.violated(&violation);
+            }
+        }
+        match poll_fn(|cx| control.poll_read(cx, &mut chunks)).await {
+            Ok(0) | Err(StreamBroken) => return,
+            Ok(_) => chunks.drain(..).for_each(|chunk| frames.push(&chunk)),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Hello and HelloAck: who the peer is beyond its certificate, and what both will speak.
+//!
+//! Neither side sets a deadline here: whoever calls has one for the whole of TLS, Hello and policy.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::control::write_all;
+use crate::proto::{
+    Close, CloseCode, Control, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME, Opener,
+    VersionRange,
+};
+use crate::transport::{
+    Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportStream,
+};
+
+/// How long a refused peer may take to read why.
+const REFUSAL_READ: Duration = Duration::from_millis(500);
+
+/// A connection whose ends have agreed.
+#[derive(Debug)]
+pub struct Established {
+    /// The connection.
+    pub connection: Arc<dyn Connection>,
+    /// What the initiator said.
+    pub hello: Hello,
+    /// What the responder answered.
+    pub ack: HelloAck,
+    pub(super) side: Opener,
+    pub(super) control: ControlStream,
+}
+
+/// The control stream, between messages.
+#[derive(Debug)]
+pub(super) struct ControlStream {
+    pub(super) send: Box<dyn SendHalf>,
+    pub(super) recv: Box<dyn RecvHalf>,
+    pub(super) frames: FrameBuffer,
+}
+
+/// Why two ends did not agree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// The peer closed with a reason.
+    #[error("the edge refused: {}{}{}", .0.code, if .0.message.is_empty() { "" } else { ": " }, .0.message)]
+    Refused(Close),
+    /// The connection was lost on the way.
+    #[error(transparent)]
+    Lost(#[from] ConnectionLost),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(String),
+}
+
+/// Says `hello` and waits for the answer.
+pub async fn initiate(
+    connection: Arc<dyn Connection>,
+    hello: Hello,
+) -> Result<Established, HandshakeError> {
+    let mut control = ControlStream::new(connection.open().await?);
+    control
+        .exchange_lost(&connection, Control::Hello(Box::new(hello.clone())))
+        .await?;
+    let answer = control.read(&connection).await?;
+    if let Control::Close(close) = answer {
+        return Err(HandshakeError::Refused(close));
+    }
+    let Control::HelloAck(ack) = answer else {
+        return Err(unexpected("HelloAck", &answer));
+    };
+    if !hello.versions.contains(ack.version) {
+        let message = format!("it chose version {}, which was not offered", ack.version);
+        return Err(HandshakeError::Protocol(message));
+    }
+    Ok(Established {
+        connection,
+        hello,
+        ack: *ack,
+        side: Opener::Initiator,
+        control,
+    })
+}
+
+/// A Hello that waits for our answer.
+#[derive(Debug)]
+pub struct PendingHello {
+    connection: Arc<dyn Connection>,
+    hello: Hello,
+    control: ControlStream,
+}
+
+/// Waits for the peer's Hello. A peer without a version in common is told so.
+pub async fn respond(connection: Arc<dyn Connection>) -> Result<PendingHello, HandshakeError> {
+    let mut control = ControlStream::new(connection.accept().await?);
+    let first = control.read(&connection).await?;
+    let Control::Hello(hello) = first else {
+        return Err(unexpected("Hello", &first));
+    };
+    let pending = PendingHello {
+        connection,
+        hello: *hello,
+        control,
+    };
+    if let Err(error) = VersionRange::SUPPORTED.negotiate(pending.hello.versions) {
+        let message = error.to_string();
+        pending
+            .refuse(Close {
+                code: CloseCode::Version,
+                message: message.clone(),
+                retry_after: None,
+            })
+            .await;
+        return Err(HandshakeError::Protocol(message));
+    }
+    Ok(pending)
+}
+
+impl PendingHello {
+    /// What the initiator said.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// The connection that it came on.
+    pub fn connection(&self) -> &Arc<dyn Connection> {
+        &self.connection
+    }
+
+    /// Lets the peer in.
+    pub async fn accept(mut self, ack: HelloAck) -> Result<Established, HandshakeError> {
+        self.control
+            .exchange_lost(&self.connection, Control::HelloAck(Box::new(ack.clone())))
+            .await?;
+        Ok(Established {
+            connection: self.connection,
+            hello: self.hello,
+            ack,
+            side: Opener::Responder,
+            control: self.control,
+        })
+    }
+
+    /// Turns the peer away, and waits a moment for it to read why.
+    pub async fn refuse(mut self, close: Close) {
+        let (code, message) = (close.code, close.message.clone());
+        let said = async {
+            self.control.write(Control::Close(close)).await?;
+            self.connection.lost().await;
+            Ok::<_, StreamBroken>(())
+        };
+        // Whoever does not listen learns the same from the transport's own close.
+        let _ = tokio::time::timeout(REFUSAL_READ, said).await;
+        self.connection.close(code, &message);
+    }
+}
+
+impl ControlStream {
+    fn new(transport: TransportStream) -> Self {
+        let TransportStream { mut send, recv } = transport;
+        send.prioritize();
+        Self {
+            send,
+            recv,
+            frames: FrameBuffer::new(MAX_CONTROL_FRAME),
+        }
+    }
+
+    async fn write(&mut self, message: Control) -> Result<(), StreamBroken> {
+        let mut bytes = BytesMut::new();
+        message.encode(&mut bytes);
+        write_all(self.send.as_mut(), bytes.freeze()).await
+    }
+
+    async fn exchange_lost(
+        &mut self,
+        connection: &Arc<dyn Connection>,
+        message: Control,
+    ) -> Result<(), HandshakeError> {
+        match self.write(message).await {
+            Ok(()) => Ok(()),
+            Err(StreamBroken) => Err(connection.lost().await.into()),
+        }
+    }
+
+    /// The next message, or why there is none.
+    async fn read(&mut self, connection: &Arc<dyn Connection>) -> Result<Control, HandshakeError> {
+        let mut chunks = VecDeque::new();
+        loop {
+            let frame = self.frames.next_frame();
+            if let Some(frame) = frame.map_err(|e| HandshakeError::Protocol(e.to_string()))? {
+                return Control::decode(frame).map_err(|e| HandshakeError::Protocol(e.to_string()));
+            }
+            match poll_fn(|cx| self.recv.poll_read(cx, &mut chunks)).await {
+                Ok(0) | Err(StreamBroken) => return Err(connection.lost().await.into()),
+                Ok(_) => chunks.drain(..).for_each(|chunk| self.frames.push(&chunk)),
+            }
+        }
+    }
+}
+
+fn unexpected(wanted: &str, got: &Control) -> HandshakeError {
+    HandshakeError::Protocol(format!("{wanted} expected, {} received", got.label()))
+}

@@ -1,0 +1,114 @@
+//! A stream as something that reads and writes bytes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::stream::{Reset, StreamReceiver, StreamSender};
+use crate::proto::{ResetCode, StreamId};
+
+/// The largest piece that one write takes, in bytes.
+const MAX_WRITE: usize = 64 * 1024;
+
+/// A stream as `AsyncRead` and `AsyncWrite`.
+///
+/// End of file is the peer's clean end, `shutdown` is ours. A reset is an error of kind
+/// `ConnectionReset` whose inner error is the [`Reset`]. Dropping it before both directions ended
+/// resets the stream.
+#[derive(Debug)]
+pub struct StreamIo {
+    id: StreamId,
+    sender: StreamSender,
+    receiver: StreamReceiver,
+    arrived: VecDeque<Bytes>,
+    ended: bool,
+}
+
+impl StreamIo {
+    pub(super) fn new(sender: StreamSender, receiver: StreamReceiver) -> Self {
+        Self {
+            id: sender.id(),
+            sender,
+            receiver,
+            arrived: VecDeque::new(),
+            ended: false,
+        }
+    }
+
+    /// The stream's id within its session.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Resets both directions.
+    pub fn reset(&self, code: ResetCode, message: impl Into<String>) {
+        self.sender.reset(code, message);
+    }
+}
+
+impl AsyncRead for StreamIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.arrived.is_empty() && !this.ended {
+            let count = ready!(this.receiver.poll_recv(cx, &mut this.arrived)).map_err(as_io)?;
+            this.ended = count == 0;
+        }
+        let mut taken = 0;
+        while let Some(chunk) = this.arrived.front_mut().filter(|_| buf.remaining() > 0) {
+            let count = chunk.len().min(buf.remaining());
+            buf.put_slice(&chunk[..count]);
+            chunk.advance(count);
+            taken += count;
+            if chunk.is_empty() {
+                this.arrived.pop_front();
+            }
+        }
+        if taken > 0 {
+            this.receiver.consumed(taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for StreamIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let credit = ready!(this.sender.poll_ready(cx)).map_err(as_io)?;
+        let count = buf.len().min(credit).min(MAX_WRITE);
+        if count > 0 {
+            this.sender.send(Bytes::copy_from_slice(&buf[..count]));
+            // What the transport does not take now it takes before the next write.
+            if let Poll::Ready(Err(reset)) = this.sender.poll_flush(cx) {
+                return Poll::Ready(Err(as_io(reset)));
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().sender.poll_flush(cx).map_err(as_io)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.sender.poll_flush(cx)).map_err(as_io)?;
+        this.sender.finish();
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn as_io(reset: Reset) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, reset)
+}

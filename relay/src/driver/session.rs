@@ -1,0 +1,327 @@
+//! A live session, as its users hold it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::accept::{self, StreamHandler};
+use super::control;
+use super::handshake::Established;
+use super::shared::{Closed, ClosedBy, Shared, close, now};
+use super::stream::{Reset, Stream, StreamHandle};
+use crate::metrics::RelayMetrics;
+use crate::proto::{
+    AppProtocol, Caller, Close, CloseCode, Open, Opener, ServiceInfo, ServiceName, SessionId,
+    StreamHeader,
+};
+use crate::session::{LivenessConfig, OpenRefusal, ProcessBudget, SessionConfig, SessionState};
+use crate::transport::TransportKind;
+use crate::worker::WorkerHandle;
+
+/// How long an open may wait for room, and for its header to be with the transport.
+const OPEN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a session is started with, beyond what its handshake says.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The largest window of one direction, in bytes. Default 4 MiB.
+    pub stream_window: u64,
+    /// What windows of the session may grow by, in bytes. Default 64 MiB.
+    pub growth_budget: u64,
+    /// What windows of all sessions may grow by.
+    pub process_budget: Arc<ProcessBudget>,
+    /// When to ping and when to give up.
+    pub liveness: LivenessConfig,
+    /// Where the session counts.
+    pub metrics: Arc<RelayMetrics>,
+}
+
+/// A handle on a live session. Clones are the same session; dropping all of them does not end it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    id: SessionId,
+    shared: Arc<Shared>,
+    worker: WorkerHandle,
+    finished: CancellationToken,
+}
+
+/// What a stream is opened for.
+#[derive(Clone, Debug)]
+pub struct OpenRequest {
+    /// What is called.
+    pub service: ServiceName,
+    /// Who calls.
+    pub caller: Caller,
+    /// A W3C Trace Context `traceparent` to go on with.
+    pub traceparent: Option<String>,
+}
+
+/// Why a stream was not opened. Nothing of it was sent that could have had an effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The session is over.
+    #[error("the session is over: {0}")]
+    SessionClosed(String),
+    /// One of the ends is stopping.
+    #[error("the session is draining and takes no new streams")]
+    Draining,
+    /// The peer allows no more at once, and none ended in time.
+    #[error("too many streams are open in the session")]
+    TooManyStreams,
+    /// The connection did not take the header in time.
+    #[error("the connection took nothing for 10 s")]
+    Timeout,
+}
+
+/// What is to be seen of a session.
+#[derive(Clone, Debug)]
+pub struct SessionSnapshot {
+    /// Which transport it runs on.
+    pub transport: TransportKind,
+    /// Where the peer is.
+    pub remote: std::net::SocketAddr,
+    /// The name of the key exchange.
+    pub key_exchange: String,
+    /// The transport's estimate of the round trip.
+    pub rtt: Duration,
+    /// How many streams are live.
+    pub streams: usize,
+    /// Payload sent, in bytes.
+    pub bytes_sent: u64,
+    /// Payload received, in bytes.
+    pub bytes_received: u64,
+    /// The services that the peer exposes.
+    pub services: Vec<ServiceInfo>,
+}
+
+impl Session {
+    /// Starts the session's tasks on `worker`, which must be where this is called.
+    pub fn start(
+        established: Established,
+        options: SessionOptions,
+        worker: WorkerHandle,
+        handler: StreamHandler,
+    ) -> Self {
+        let Established {
+            connection,
+            hello,
+            ack,
+            side,
+            control,
+        } = established;
+        let (local, peer) = match side {
+            Opener::Initiator => (hello.limits, ack.limits),
+            Opener::Responder => (ack.limits, hello.limits),
+        };
+        let state = SessionState::new(
+            SessionConfig {
+                side,
+                local,
+                peer,
+                stream_window: options.stream_window,
+                growth_budget: options.growth_budget,
+                process_budget: options.process_budget,
+                liveness: options.liveness,
+                seed: rand::random(),
+            },
+            now(),
+        );
+        let services = match side {
+            Opener::Initiator => Vec::new(),
+            Opener::Responder => hello.services,
+        };
+        let shared = Arc::new(Shared::new(connection, state, services, options.metrics));
+        let finished = CancellationToken::new();
+        let counted = worker.count_session();
+        let session = Self {
+            id: ack.session,
+            shared: shared.clone(),
+            worker: worker.clone(),
+            finished: finished.clone(),
+        };
+        worker.spawn(async move {
+            let _finished = finished.drop_guard();
+            let _counted = counted;
+            let _live = shared.metrics.session_live();
+            tokio::join!(
+                control::write(shared.clone(), control.send),
+                control::read(shared.clone(), control.recv, control.frames),
+                accept::run(shared.clone(), handler),
+            );
+        });
+        session
+    }
+
+    /// The session's id, which both ends know.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The worker that the session lives on.
+    pub fn worker(&self) -> &WorkerHandle {
+        &self.worker
+    }
+
+    /// Opens a stream: waits for room and until its header is with the transport, each 10 s at
+    /// most, but not for the acceptor. Cancel-safe: a stream that was begun is reset.
+    pub async fn open(&self, request: OpenRequest) -> Result<Stream, OpenError> {
+        let handle = timeout(OPEN_DEADLINE, self.reserve())
+            .await
+            .map_err(|_| OpenError::TooManyStreams)??;
+        let stream = timeout(OPEN_DEADLINE, self.send_header(handle, request))
+            .await
+            .map_err(|_| OpenError::Timeout)??;
+        self.shared.metrics.stream_opened();
+        Ok(stream)
+    }
+
+    async fn reserve(&self) -> Result<StreamHandle, OpenError> {
+        loop {
+            let mut room = pin!(self.shared.room());
+            room.as_mut().enable();
+            if !self.is_open() {
+                return Err(self.over());
+            }
+            match self.shared.with(|session, now| session.open(now)) {
+                Ok(id) => return Ok(StreamHandle::new(self.shared.clone(), id)),
+                Err(OpenRefusal::Draining) => return Err(OpenError::Draining),
+                Err(OpenRefusal::TooMany) => room.await,
+            }
+        }
+    }
+
+    async fn send_header(
+        &self,
+        handle: StreamHandle,
+        request: OpenRequest,
+    ) -> Result<Stream, OpenError> {
+        let transport = self
+            .shared
+            .connection
+            .open()
+            .await
+            .map_err(|_| self.over())?;
+        let mut header = BytesMut::new();
+        StreamHeader::Open(Open {
+            stream: handle.id(),
+            service: request.service,
+            caller: request.caller,
+            traceparent: request.traceparent,
+            resumable: false,
+        })
+        .encode(&mut header);
+        let mut stream = Stream::opened(handle, transport, header.freeze());
+        match stream.flush().await {
+            Ok(()) => Ok(stream),
+            Err(Reset { .. }) => Err(self.over()),
+        }
+    }
+
+    fn over(&self) -> OpenError {
+        OpenError::SessionClosed(self.shared.closed_because().to_string())
+    }
+
+    /// Whether streams can still be opened, but for the limits.
+    pub fn is_open(&self) -> bool {
+        !self.shared.closed().is_cancelled()
+    }
+
+    /// Waits until the session is over. Cancel-safe.
+    pub async fn closed(&self) -> Closed {
+        self.shared.closed().cancelled().await;
+        self.shared.closed_because()
+    }
+
+    /// Waits until the session's tasks have ended too. Cancel-safe.
+    pub async fn finished(&self) {
+        self.finished.cancelled().await;
+    }
+
+    /// Waits until the peer has answered a Ping. Cancel-safe.
+    pub async fn answered(&self) {
+        self.shared.answered().cancelled().await;
+    }
+
+    /// Whether a round trip through the session has worked.
+    pub fn is_answered(&self) -> bool {
+        self.shared.answered().is_cancelled()
+    }
+
+    /// Waits until the peer says that it is stopping. Cancel-safe.
+    pub async fn peer_draining(&self) {
+        self.shared.draining().cancelled().await;
+    }
+
+    /// What `service` speaks; `None` if the client does not expose it.
+    pub fn service_protocol(&self, service: &ServiceName) -> Option<AppProtocol> {
+        let services = self.shared.services();
+        let found = services.borrow();
+        found
+            .iter()
+            .find(|info| &info.name == service)
+            .map(|info| info.protocol)
+    }
+
+    /// Tells the peer which services there are from now on.
+    pub fn announce_services(&self, services: Vec<ServiceInfo>) {
+        self.shared
+            .with(|session, _| session.announce_services(services));
+    }
+
+    /// Opens no more streams, asks the peer not to either, and waits until the last is over or
+    /// `grace` has passed; then closes.
+    pub async fn drain(&self, grace: Duration) {
+        self.shared.with(|session, _| session.drain(grace));
+        let idle = async {
+            loop {
+                let mut idle = pin!(self.shared.idle());
+                idle.as_mut().enable();
+                if self.shared.with(|session, _| session.live_streams()) == 0 {
+                    return;
+                }
+                tokio::select! {
+                    () = idle => {}
+                    () = self.shared.closed().cancelled() => return,
+                }
+            }
+        };
+        if timeout(grace, idle).await.is_err() {
+            tracing::warn!(session = %self.id, "streams outlived the drain and are reset");
+        }
+        self.close(CloseCode::Shutdown, "");
+    }
+
+    /// Closes at once: all streams are reset.
+    pub fn close(&self, code: CloseCode, message: &str) {
+        self.shared.end(ClosedBy::Local, close(code, message));
+    }
+
+    /// Closes at once and asks the peer not to come back before `retry_after`.
+    pub fn close_until(&self, code: CloseCode, message: &str, retry_after: Duration) {
+        let close = Close {
+            retry_after: Some(retry_after),
+            ..close(code, message)
+        };
+        self.shared.end(ClosedBy::Local, close);
+    }
+
+    /// What is to be seen of it now.
+    pub fn snapshot(&self) -> SessionSnapshot {
+        let connection = &self.shared.connection;
+        SessionSnapshot {
+            transport: connection.transport(),
+            remote: connection.remote_address(),
+            key_exchange: connection.key_exchange(),
+            rtt: connection.rtt(),
+            streams: self.shared.with(|session, _| session.live_streams()),
+            bytes_sent: self.shared.bytes_sent.load(Ordering::Relaxed),
+            bytes_received: self.shared.bytes_received.load(Ordering::Relaxed),
+            services: self.shared.services().borrow().clone(),
+        }
+    }
+}

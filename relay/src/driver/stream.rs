@@ -1,0 +1,370 @@
+//! A stream as its user holds it: a sending and a receiving direction.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+
+use super::io::StreamIo;
+use super::shared::{Shared, Waiter};
+use crate::proto::{FrameBuffer, Generation, MAX_HEADER_FRAME, ResetCode, StreamAnswer, StreamId};
+use crate::session::{ResetBy, Violation};
+use crate::transport::{RecvHalf, SendHalf, StreamBroken, TransportStream};
+
+/// A stream was reset: what was received may be incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Why.
+    pub code: ResetCode,
+    /// For people; of the peer, if it was the peer.
+    pub message: String,
+    /// By which end.
+    pub by: ResetBy,
+}
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = match self.by {
+            ResetBy::Local => "stream reset",
+            ResetBy::Peer => "stream reset by the peer",
+        };
+        write!(f, "{who}: {}", self.code)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Reset {}
+
+/// One bidirectional stream. Dropping it before both directions are over resets it.
+#[derive(Debug)]
+pub struct Stream {
+    sender: StreamSender,
+    receiver: StreamReceiver,
+}
+
+/// The direction to the peer.
+#[derive(Debug)]
+pub struct StreamSender {
+    handle: Arc<StreamHandle>,
+    half: Box<dyn SendHalf>,
+    /// Handed over by the user and not yet taken by the transport.
+    pending: Bytes,
+    finished: bool,
+}
+
+/// The direction from the peer.
+#[derive(Debug)]
+pub struct StreamReceiver {
+    handle: Arc<StreamHandle>,
+    half: Box<dyn RecvHalf>,
+    /// Set until the acceptor's answer has come.
+    answer: Option<FrameBuffer>,
+    /// Payload that came together with the header.
+    early: Bytes,
+    /// The transport stream will bring nothing more; the session says what that means.
+    silent: bool,
+}
+
+/// Keeps the stream alive for as long as either direction is held; what was not settled when it is
+/// dropped is reset.
+#[derive(Debug)]
+pub(super) struct StreamHandle {
+    shared: Arc<Shared>,
+    id: StreamId,
+}
+
+impl StreamHandle {
+    pub(super) fn new(shared: Arc<Shared>, id: StreamId) -> Self {
+        shared.add_slot(id);
+        Self { shared, id }
+    }
+
+    pub(super) fn id(&self) -> StreamId {
+        self.id
+    }
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        self.shared.drop_slot(self.id);
+    }
+}
+
+impl Stream {
+    /// For the opener: `header` goes out first, and the answer must come first.
+    pub(super) fn opened(handle: StreamHandle, transport: TransportStream, header: Bytes) -> Self {
+        let answer = Some(FrameBuffer::new(MAX_HEADER_FRAME));
+        Self::new(handle, transport, header, answer)
+    }
+
+    /// For the acceptor: its answer goes out first. `early` came right behind the header.
+    pub(super) fn accepted(
+        handle: StreamHandle,
+        transport: TransportStream,
+        early: Bytes,
+    ) -> Result<Self, Violation> {
+        let mut answer = BytesMut::new();
+        StreamAnswer {
+            stream: handle.id,
+            generation: Generation(0),
+            received: 0,
+            start: 0,
+        }
+        .encode(&mut answer);
+        let mut stream = Self::new(handle, transport, answer.freeze(), None);
+        stream.receiver.count(early.len())?;
+        stream.receiver.early = early;
+        Ok(stream)
+    }
+
+    fn new(
+        handle: StreamHandle,
+        transport: TransportStream,
+        first: Bytes,
+        answer: Option<FrameBuffer>,
+    ) -> Self {
+        let handle = Arc::new(handle);
+        Self {
+            sender: StreamSender {
+                handle: handle.clone(),
+                half: transport.send,
+                pending: first,
+                finished: false,
+            },
+            receiver: StreamReceiver {
+                handle,
+                half: transport.recv,
+                answer,
+                early: Bytes::new(),
+                silent: false,
+            },
+        }
+    }
+
+    /// Its id within the session.
+    pub fn id(&self) -> StreamId {
+        self.sender.handle.id
+    }
+
+    /// Waits for the acceptor's word that its target was reached. Cancel-safe.
+    pub async fn connected(&mut self) -> Result<(), Reset> {
+        let handle = self.sender.handle.clone();
+        poll_fn(|cx| handle.shared.poll_connected(handle.id, cx)).await
+    }
+
+    /// The acceptor's word that its target was reached.
+    pub fn confirm_connected(&self) {
+        let handle = &self.sender.handle;
+        handle
+            .shared
+            .with(|session, _| session.connected(handle.id));
+    }
+
+    /// Resets both directions.
+    pub fn reset(self, code: ResetCode, message: impl Into<String>) {
+        self.sender.reset(code, message);
+    }
+
+    /// As something that reads and writes bytes.
+    pub fn into_io(self) -> StreamIo {
+        StreamIo::new(self.sender, self.receiver)
+    }
+
+    /// The two directions, to be moved by different hands.
+    pub fn split(self) -> (StreamSender, StreamReceiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Hands what comes first to the transport.
+    pub(super) async fn flush(&mut self) -> Result<(), Reset> {
+        poll_fn(|cx| self.sender.poll_flush(cx)).await
+    }
+}
+
+impl StreamSender {
+    /// The stream's id within its session.
+    pub fn id(&self) -> StreamId {
+        self.handle.id
+    }
+
+    /// Waits until what was sent before is with the transport and there is credit; how much, in
+    /// bytes.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reset>> {
+        ready!(self.poll_flush(cx))?;
+        let handle = &self.handle;
+        handle
+            .shared
+            .poll_stream(handle.id, Waiter::Sender, cx, |session| {
+                let credit = session.credit(handle.id);
+                (credit > 0).then(|| usize::try_from(credit).unwrap_or(usize::MAX))
+            })
+    }
+
+    /// Sends a chunk, no longer than [`Self::poll_ready`] has just allowed.
+    pub fn send(&mut self, chunk: Bytes) {
+        let (handle, count) = (&self.handle, chunk.len() as u64);
+        handle
+            .shared
+            .with(|session, now| session.sent(handle.id, count, now));
+        handle.shared.count_sent(count);
+        self.pending = chunk;
+    }
+
+    /// Waits until everything that was sent is with the transport.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        while !self.pending.is_empty() {
+            match self.half.poll_write(cx, &mut self.pending) {
+                Poll::Ready(Ok(())) => {}
+                // A broken transport stream means nothing by itself: wait for the session's word.
+                Poll::Ready(Err(StreamBroken)) | Poll::Pending => {
+                    let handle = &self.handle;
+                    return handle
+                        .shared
+                        .poll_stream(handle.id, Waiter::Sender, cx, |_| None);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends this direction; everything that was sent must be with the transport.
+    pub fn finish(&mut self) {
+        assert!(self.pending.is_empty(), "finish comes after flush");
+        if !self.finished {
+            self.finished = true;
+            self.half.finish();
+            let handle = &self.handle;
+            handle.shared.with(|session, _| session.finish(handle.id));
+        }
+    }
+
+    /// Resets both directions.
+    pub fn reset(&self, code: ResetCode, message: impl Into<String>) {
+        let handle = &self.handle;
+        handle
+            .shared
+            .with(|session, _| session.reset(handle.id, code, message.into()));
+    }
+
+    /// Waits until both ends know that the stream is over. Ready with the reset if it was one.
+    pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        self.handle.shared.poll_over(self.handle.id, cx)
+    }
+}
+
+impl StreamReceiver {
+    /// Appends the chunks that have arrived; says how many bytes, 0 at the clean end.
+    pub fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<Result<usize, Reset>> {
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            let count = early.len();
+            chunks.push_back(early);
+            return Poll::Ready(Ok(count));
+        }
+        loop {
+            let handle = &self.handle;
+            let ended = handle
+                .shared
+                .poll_stream(handle.id, Waiter::Receiver, cx, |session| {
+                    session.is_all_received(handle.id).then_some(())
+                })?;
+            if ended.is_ready() {
+                return Poll::Ready(Ok(0));
+            }
+            if self.silent {
+                return Poll::Pending;
+            }
+            let arrived = match ready!(self.poll_payload(cx, chunks)) {
+                Ok(Some(arrived)) => arrived,
+                Ok(None) => continue,
+                Err(violation) => {
+                    self.handle.shared.violated(&violation);
+                    self.silent = true;
+                    continue;
+                }
+            };
+            if arrived > 0 {
+                return Poll::Ready(Ok(arrived));
+            }
+        }
+    }
+
+    /// Takes what the transport has; `None` when it will bring nothing more.
+    fn poll_payload(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<Result<Option<usize>, Violation>> {
+        if self.answer.is_some() {
+            let mut head = VecDeque::new();
+            let Ok(1..) = ready!(self.half.poll_read(cx, &mut head)) else {
+                self.silent = true;
+                return Poll::Ready(Ok(None));
+            };
+            return Poll::Ready(self.take_answer(head, chunks));
+        }
+        match ready!(self.half.poll_read(cx, chunks)) {
+            Ok(0) | Err(StreamBroken) => {
+                self.silent = true;
+                Poll::Ready(Ok(None))
+            }
+            Ok(count) => Poll::Ready(self.count(count).map(Some)),
+        }
+    }
+
+    /// Takes the acceptor's answer off the front of what it sends.
+    fn take_answer(
+        &mut self,
+        head: VecDeque<Bytes>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Result<Option<usize>, Violation> {
+        let mut frames = self.answer.take().expect("the answer is awaited");
+        head.iter().for_each(|chunk| frames.push(chunk));
+        let frame = match frames.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                self.answer = Some(frames);
+                return Ok(Some(0));
+            }
+            Err(_) => return Err(Violation::Unexpected("an answer over 16 KiB")),
+        };
+        let answer = StreamAnswer::decode(frame)
+            .map_err(|_| Violation::Unexpected("a malformed answer to a header"))?;
+        if answer.stream != self.handle.id {
+            return Err(Violation::Unexpected("the answer of another stream"));
+        }
+        let rest = frames.into_rest();
+        let count = self.count(rest.len())?;
+        if count > 0 {
+            chunks.push_back(rest);
+        }
+        Ok(Some(count))
+    }
+
+    fn count(&self, count: usize) -> Result<usize, Violation> {
+        let handle = &self.handle;
+        handle.shared.count_received(count as u64);
+        handle
+            .shared
+            .with(|session, now| session.received(handle.id, count as u64, now))?;
+        Ok(count)
+    }
+
+    /// `count` bytes were taken by the local socket or reader.
+    pub fn consumed(&self, count: usize) {
+        let handle = &self.handle;
+        handle
+            .shared
+            .with(|session, now| session.consumed(handle.id, count as u64, now));
+    }
+}

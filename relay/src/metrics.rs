@@ -1,0 +1,171 @@
+//! What both ends count of their sessions and streams.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::proto::{CloseCode, Control};
+use crate::session::{Over, ResetBy};
+
+/// The counters of a process. Labels are closed sets; nothing a peer says becomes one.
+#[derive(Debug)]
+pub struct RelayMetrics {
+    sessions: Gauge,
+    streams: Family<OpenedBy, Counter>,
+    streams_over: Family<EndedHow, Counter>,
+    control_messages: Family<ControlKind, Counter>,
+    violations: Family<Code, Counter>,
+    /// Payload handed to the transport.
+    pub bytes_sent: Counter,
+    /// Payload taken from the transport.
+    pub bytes_received: Counter,
+    /// Round trips as Pings measured them.
+    pub round_trip: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OpenedBy {
+    by: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndedHow {
+    how: &'static str,
+    by: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ControlKind {
+    direction: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+impl RelayMetrics {
+    /// Registers them all.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            sessions: Gauge::default(),
+            streams: Family::default(),
+            streams_over: Family::default(),
+            control_messages: Family::default(),
+            violations: Family::default(),
+            bytes_sent: Counter::default(),
+            bytes_received: Counter::default(),
+            round_trip: Histogram::new([
+                0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+            ]),
+        };
+        registry.register(
+            "causeway_sessions",
+            "Live sessions",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "causeway_streams_opened",
+            "Streams opened, by which end",
+            metrics.streams.clone(),
+        );
+        registry.register(
+            "causeway_streams_ended",
+            "Streams that are over: complete, or the code they were reset with, and by which end",
+            metrics.streams_over.clone(),
+        );
+        registry.register(
+            "causeway_control_messages",
+            "Control messages, by direction and kind",
+            metrics.control_messages.clone(),
+        );
+        registry.register(
+            "causeway_protocol_violations",
+            "Connections closed because the peer broke the protocol",
+            metrics.violations.clone(),
+        );
+        registry.register_with_unit(
+            "causeway_payload_sent",
+            "Payload of streams handed to transports",
+            Unit::Bytes,
+            metrics.bytes_sent.clone(),
+        );
+        registry.register_with_unit(
+            "causeway_payload_received",
+            "Payload of streams taken from transports",
+            Unit::Bytes,
+            metrics.bytes_received.clone(),
+        );
+        registry.register_with_unit(
+            "causeway_ping_round_trip",
+            "Time from a Ping to its Pong",
+            Unit::Seconds,
+            metrics.round_trip.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn session_live(&self) -> SessionLive {
+        self.sessions.inc();
+        SessionLive(self.sessions.clone())
+    }
+
+    pub(crate) fn stream_opened(&self) {
+        self.streams.get_or_create(&OpenedBy { by: "local" }).inc();
+    }
+
+    pub(crate) fn stream_accepted(&self) {
+        self.streams.get_or_create(&OpenedBy { by: "peer" }).inc();
+    }
+
+    pub(crate) fn stream_over(&self, over: &Over) {
+        let label = match over {
+            Over::Complete => EndedHow {
+                how: "complete",
+                by: "both",
+            },
+            Over::Reset { code, by, .. } => EndedHow {
+                how: code.label(),
+                by: match by {
+                    ResetBy::Local => "local",
+                    ResetBy::Peer => "peer",
+                },
+            },
+        };
+        self.streams_over.get_or_create(&label).inc();
+    }
+
+    pub(crate) fn control_sent(&self, message: &Control) {
+        self.control("sent", message);
+    }
+
+    pub(crate) fn control_received(&self, message: &Control) {
+        self.control("received", message);
+    }
+
+    fn control(&self, direction: &'static str, message: &Control) {
+        let kind = message.label();
+        self.control_messages
+            .get_or_create(&ControlKind { direction, kind })
+            .inc();
+    }
+
+    pub(crate) fn violation(&self, code: CloseCode) {
+        let code = code.label();
+        self.violations.get_or_create(&Code { code }).inc();
+    }
+}
+
+/// Counts a session for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct SessionLive(Gauge);
+
+impl Drop for SessionLive {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,164 @@
+//! Connections that carry a session: one small trait, and what implements it.
+//!
+//! A transport moves `Bytes` in both directions of any number of streams, and nothing more. An end
+//! or an error of one of its streams means nothing by itself: only the session's control messages
+//! end a stream. Its own windows are set so that they never bind before the session's credit does.
+//!
+//! * [`quic`]: QUIC (RFC 9000), by quinn.
+
+pub mod quic;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
+
+use crate::proto::{CloseCode, ResetCode};
+
+/// Which transport a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// QUIC over UDP.
+    Quic,
+}
+
+impl TransportKind {
+    /// Its name in configuration, status, logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+        }
+    }
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// A live connection to the peer. Every method can be called from anywhere; the tasks that use a
+/// connection live on its session's worker.
+pub trait Connection: Send + Sync + fmt::Debug {
+    /// Which transport this is.
+    fn transport(&self) -> TransportKind;
+
+    /// Where the peer is. May change while the connection lives (QUIC migration).
+    fn remote_address(&self) -> SocketAddr;
+
+    /// The transport's estimate of the round trip.
+    fn rtt(&self) -> Duration;
+
+    /// The certificates that the peer proved, its own first.
+    fn peer_certificates(&self) -> Vec<CertificateDer<'static>>;
+
+    /// The name of the key exchange, e.g. `X25519MLKEM768`.
+    fn key_exchange(&self) -> String;
+
+    /// Keying material bound to this connection (RFC 8446 §7.5), which both ends derive alike.
+    fn export_keying_material(
+        &self,
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<[u8; 32], ConnectionLost>;
+
+    /// Opens a stream when the transport has room for one. The peer learns of it with the first
+    /// byte sent.
+    fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>>;
+
+    /// The next stream that the peer opened. Cancel-safe.
+    fn accept(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>>;
+
+    /// Closes at once; what was not yet sent may be lost.
+    fn close(&self, code: CloseCode, reason: &str);
+
+    /// Waits until the connection is gone. Cancel-safe.
+    fn lost(&self) -> BoxFuture<'_, ConnectionLost>;
+}
+
+/// A future of a trait method.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The two directions of a transport stream.
+#[derive(Debug)]
+pub struct TransportStream {
+    /// To the peer.
+    pub send: Box<dyn SendHalf>,
+    /// From the peer.
+    pub recv: Box<dyn RecvHalf>,
+}
+
+/// The direction to the peer. Dropping it without [`finish`](Self::finish) resets it.
+pub trait SendHalf: Send + Sync + fmt::Debug {
+    /// Hands over as much of `chunk` as there is room for, and takes it off its front.
+    /// Ready when anything was taken.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<Result<(), StreamBroken>>;
+
+    /// Nothing more will be written.
+    fn finish(&mut self);
+
+    /// Gives up what was not yet delivered.
+    fn reset(&mut self, code: ResetCode);
+
+    /// Ahead of all others when there is something to send.
+    fn prioritize(&mut self);
+}
+
+/// The direction from the peer. Dropping it refuses the rest.
+pub trait RecvHalf: Send + Sync + fmt::Debug {
+    /// Appends the chunks that have arrived, in order; says how many bytes, 0 at the end.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<Result<usize, StreamBroken>>;
+
+    /// Refuses the rest.
+    fn stop(&mut self, code: ResetCode);
+}
+
+/// A transport stream that moves no more bytes, for whatever reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the transport stream is gone")]
+pub struct StreamBroken;
+
+/// Why a connection is gone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionLost {
+    /// The peer closed it and said why.
+    #[error("closed by the peer: {code}{}{message}", if message.is_empty() { "" } else { ": " })]
+    ByPeer {
+        /// Its reason.
+        code: CloseCode,
+        /// For people.
+        message: String,
+    },
+    /// This end closed it.
+    #[error("closed by this end")]
+    Locally,
+    /// TLS failed; the alert of RFC 8446 §6, and what the TLS library says of it.
+    #[error("TLS handshake failed: {message}")]
+    Tls {
+        /// The alert's number, if one is known.
+        alert: Option<u8>,
+        /// For people.
+        message: String,
+    },
+    /// Nothing was heard for too long.
+    #[error("timed out")]
+    TimedOut,
+    /// The peer does not know this connection any more: it was restarted.
+    #[error("reset by the peer: it was restarted")]
+    Reset,
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}

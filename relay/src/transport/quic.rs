@@ -1,0 +1,315 @@
+//! QUIC (RFC 9000) by quinn.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn::{ConnectionId, IdleTimeout, TransportConfig, VarInt};
+use rustls_pki_types::CertificateDer;
+
+use super::{
+    BoxFuture, Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
+    TransportStream,
+};
+use crate::proto::{CloseCode, ResetCode, WorkerHint};
+
+/// The application protocol of a Causeway connection over QUIC (RFC 7301).
+pub const ALPN: &[u8] = b"causeway/1";
+
+/// The server name that is sent and not looked at: edges are named by their certificate's URI.
+pub const SERVER_NAME: &str = "edge.causeway.invalid";
+
+/// How long a QUIC connection lives without a packet. Ours is the shorter patience.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the session may grant, from which QUIC's own windows follow: they must never bind first.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// The largest window of one stream, in bytes.
+    pub stream: u64,
+    /// What all streams may have under way together, in bytes: the base of each, and the budget.
+    pub session: u64,
+}
+
+/// Room beyond the session's credit: for headers, and for what is granted while QUIC's own update
+/// is still on its way.
+const WINDOW_SLACK: u64 = 1 << 20;
+
+/// What may wait to be sent or acknowledged, of all streams together. The session's credit bounds
+/// each stream, this bounds the queue that a ping or a small stream has to pass.
+const SEND_WINDOW: u64 = 8 << 20;
+
+/// More than the session lets anyone open: session streams, the control stream, and those that one
+/// end has retired and the other not yet.
+const MAX_STREAMS: u32 = 1 << 20;
+
+/// How many handshakes may wait for our decision, and for how many bytes.
+const MAX_INCOMING: usize = 1024;
+const INCOMING_BUFFER: u64 = 16 << 10;
+const INCOMING_BUFFER_TOTAL: u64 = 8 << 20;
+
+/// A TLS configuration that QUIC cannot use.
+#[derive(Debug, thiserror::Error)]
+#[error("the TLS configuration lacks QUIC's initial cipher suite, TLS_AES_128_GCM_SHA256")]
+pub struct UnusableTls;
+
+/// The configuration of a listening endpoint.
+pub fn server_config(
+    tls: Arc<rustls::ServerConfig>,
+    windows: Windows,
+) -> Result<quinn::ServerConfig, UnusableTls> {
+    let crypto = QuicServerConfig::try_from(tls).map_err(|_| UnusableTls)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config
+        .transport_config(transport_config(windows))
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BUFFER)
+        .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
+    Ok(config)
+}
+
+/// The configuration of one dialled connection, which shows `hint` to the edge.
+pub fn client_config(
+    tls: Arc<rustls::ClientConfig>,
+    windows: Windows,
+    hint: Option<WorkerHint>,
+) -> Result<quinn::ClientConfig, UnusableTls> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| UnusableTls)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(transport_config(windows));
+    if let Some(hint) = hint {
+        config.initial_dst_cid_provider(Arc::new(move || first_connection_id(hint)));
+    }
+    Ok(config)
+}
+
+/// The hint, then as many random bytes as make the id unpredictable (RFC 9000 §7.2).
+fn first_connection_id(hint: WorkerHint) -> ConnectionId {
+    let mut id = [0; 20];
+    id[..8].copy_from_slice(&hint.0);
+    id[8..].copy_from_slice(&rand::random::<[u8; 12]>());
+    ConnectionId::new(&id)
+}
+
+/// What a client showed with its first packet, if it is long enough to be a hint.
+pub fn shown_hint(incoming: &quinn::Incoming) -> Option<WorkerHint> {
+    let id = incoming.orig_dst_cid();
+    id.first_chunk::<8>().map(|bytes| WorkerHint(*bytes))
+}
+
+fn transport_config(windows: Windows) -> Arc<TransportConfig> {
+    let window = |bytes: u64| VarInt::from_u64(bytes + WINDOW_SLACK).unwrap_or(VarInt::MAX);
+    let mut config = TransportConfig::default();
+    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("a minute is a valid idle timeout");
+    config
+        .max_idle_timeout(Some(idle))
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(window(windows.stream))
+        .receive_window(window(windows.session))
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None);
+    Arc::new(config)
+}
+
+/// A QUIC connection after its handshake.
+#[derive(Clone, Debug)]
+pub struct QuicConnection(quinn::Connection);
+
+impl QuicConnection {
+    /// Wraps a connection whose handshake is complete.
+    pub fn new(connection: quinn::Connection) -> Self {
+        Self(connection)
+    }
+}
+
+impl Connection for QuicConnection {
+    fn transport(&self) -> TransportKind {
+        TransportKind::Quic
+    }
+
+    fn remote_address(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
+    fn rtt(&self) -> Duration {
+        self.0.rtt()
+    }
+
+    fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
+        self.0
+            .peer_identity()
+            .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+            .map(|chain| *chain)
+            .unwrap_or_default()
+    }
+
+    fn key_exchange(&self) -> String {
+        self.0
+            .handshake_data()
+            .and_then(|data| data.downcast::<HandshakeData>().ok())
+            .map(|data| format!("{:?}", data.negotiated_key_exchange_group))
+            .unwrap_or_default()
+    }
+
+    fn export_keying_material(
+        &self,
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<[u8; 32], ConnectionLost> {
+        let mut material = [0; 32];
+        self.0
+            .export_keying_material(&mut material, label, context)
+            .map_err(|_| ConnectionLost::Other("no keying material before the handshake".into()))?;
+        Ok(material)
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
+        Box::pin(async { self.0.open_bi().await.map(both_halves).map_err(Into::into) })
+    }
+
+    fn accept(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
+        Box::pin(async {
+            self.0
+                .accept_bi()
+                .await
+                .map(both_halves)
+                .map_err(Into::into)
+        })
+    }
+
+    fn close(&self, code: CloseCode, reason: &str) {
+        self.0
+            .close(VarInt::from_u32(code.number()), reason.as_bytes());
+    }
+
+    fn lost(&self) -> BoxFuture<'_, ConnectionLost> {
+        Box::pin(async { self.0.closed().await.into() })
+    }
+}
+
+fn both_halves((send, recv): (quinn::SendStream, quinn::RecvStream)) -> TransportStream {
+    TransportStream {
+        send: Box::new(QuicSend {
+            stream: send,
+            over: false,
+        }),
+        recv: Box::new(QuicRecv(recv)),
+    }
+}
+
+#[derive(Debug)]
+struct QuicSend {
+    stream: quinn::SendStream,
+    over: bool,
+}
+
+impl SendHalf for QuicSend {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<Result<(), StreamBroken>> {
+        // `write_chunks` keeps nothing between polls, so a new future each time is the same future.
+        let bufs = std::slice::from_mut(chunk);
+        let written = ready!(pin!(self.stream.write_chunks(bufs)).poll(cx));
+        Poll::Ready(written.map(|_| ()).map_err(|_| StreamBroken))
+    }
+
+    fn finish(&mut self) {
+        self.over = true;
+        // An error says that the peer has refused the rest, which is as good as an end.
+        let _ = self.stream.finish();
+    }
+
+    fn reset(&mut self, code: ResetCode) {
+        self.over = true;
+        let _ = self.stream.reset(VarInt::from_u32(code.number()));
+    }
+
+    fn prioritize(&mut self) {
+        let _ = self.stream.set_priority(1);
+    }
+}
+
+impl Drop for QuicSend {
+    /// quinn finishes what is dropped, which would look complete to a peer that trusted it.
+    fn drop(&mut self) {
+        if !self.over {
+            self.reset(ResetCode::Cancelled);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct QuicRecv(quinn::RecvStream);
+
+/// How many chunks are taken off at once, about one datagram each.
+const CHUNKS: usize = 32;
+
+impl RecvHalf for QuicRecv {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<Result<usize, StreamBroken>> {
+        // As with `write_chunks`: the future keeps nothing between polls.
+        let mut taken = [const { Bytes::new() }; CHUNKS];
+        let count = match ready!(pin!(self.0.read_chunks(&mut taken)).poll(cx)) {
+            Ok(count) => count.unwrap_or(0),
+            Err(_) => return Poll::Ready(Err(StreamBroken)),
+        };
+        let arrived = taken.into_iter().take(count);
+        let before: usize = chunks.len();
+        chunks.extend(arrived);
+        Poll::Ready(Ok(chunks.iter().skip(before).map(Bytes::len).sum()))
+    }
+
+    fn stop(&mut self, code: ResetCode) {
+        let _ = self.0.stop(VarInt::from_u32(code.number()));
+    }
+}
+
+/// The range of QUIC error codes that carry a TLS alert (RFC 9001 §4.8).
+const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
+
+impl From<quinn::ConnectionError> for ConnectionLost {
+    fn from(error: quinn::ConnectionError) -> Self {
+        use quinn::ConnectionError as E;
+        match error {
+            E::ApplicationClosed(close) => Self::ByPeer {
+                code: CloseCode::from_number(
+                    close.error_code.into_inner().try_into().unwrap_or(u32::MAX),
+                ),
+                message: String::from_utf8_lossy(&close.reason).into_owned(),
+            },
+            E::LocallyClosed => Self::Locally,
+            E::TimedOut => Self::TimedOut,
+            E::Reset => Self::Reset,
+            E::ConnectionClosed(close) => transport_error(
+                u64::from(close.error_code),
+                String::from_utf8_lossy(&close.reason).into_owned(),
+            ),
+            E::TransportError(error) => transport_error(u64::from(error.code), error.reason),
+            E::VersionMismatch => Self::Other("the peer speaks another version of QUIC".into()),
+            E::CidsExhausted => Self::Other("no connection ids left".into()),
+        }
+    }
+}
+
+fn transport_error(code: u64, reason: String) -> ConnectionLost {
+    if CRYPTO_ERRORS.contains(&code) {
+        ConnectionLost::Tls {
+            alert: u8::try_from(code - CRYPTO_ERRORS.start).ok(),
+            message: reason,
+        }
+    } else {
+        ConnectionLost::Other(format!("QUIC transport error {code:#x}: {reason}"))
+    }
+}

@@ -195,3 +195,32 @@ fn line(from: &mut impl BufRead) -> io::Result<String> {
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
+
+#[test]
+fn a_cut_answer_is_told_from_a_whole_one() {
+    let text = |answer: &str| Answer::read(answer.as_bytes()).and_then(Answer::text);
+    let head = "HTTP/1.1 200 OK\r\n";
+    for (body, whole) in [
+        ("content-length: 5\r\n\r\nhello", Some("hello")),
+        ("content-length: 6\r\n\r\nhello", None),
+        (
+            "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+            Some("hello"),
+        ),
+        (
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n",
+            Some("hello"),
+        ),
+        ("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", None),
+        ("transfer-encoding: chunked\r\n\r\n5\r\nhel", None),
+        (
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+            None,
+        ),
+        ("\r\nhello", Some("hello")),
+        ("content-le", None),
+    ] {
+        let got = text(&format!("{head}{body}"));
+        assert_eq!(got.as_deref().ok(), whole, "{body:?}: {got:?}");
+    }
+}

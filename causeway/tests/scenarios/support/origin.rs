@@ -166,3 +166,16 @@ fn read_head(mut stream: &TcpStream) -> Option<String> {
     SockRef::from(stream).set_tcp_nodelay(true).unwrap();
     String::from_utf8(head).ok()
 }
+
+#[test]
+fn the_addresses_do_what_they_are_named_for() {
+    let (refusing, _held) = refusing_address();
+    let error = TcpStream::connect_timeout(&refusing, DEADLINE).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    let (unanswering, _held) = unanswering_address();
+    for _ in 0..3 {
+        let patience = std::time::Duration::from_millis(300);
+        let error = TcpStream::connect_timeout(&unanswering, patience).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

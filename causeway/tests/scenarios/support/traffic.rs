@@ -97,3 +97,20 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
         .set_linger(Some(Duration::ZERO))
         .unwrap();
 }
+
+#[test]
+fn a_pattern_is_the_same_however_it_is_read() {
+    let mut whole = Vec::new();
+    Pattern::new(1000).read_to_end(&mut whole).unwrap();
+    let mut pattern = Pattern::new(1000);
+    let mut parts = Vec::new();
+    for length in (1..60).cycle() {
+        let mut part = vec![0; length];
+        match pattern.read(&mut part).unwrap() {
+            0 => break,
+            count => parts.extend(&part[..count]),
+        }
+    }
+    assert!(whole == parts && whole.len() == 1000);
+    assert_ne!(pattern_digest(1000), pattern_digest(1001));
+}

@@ -103,7 +103,7 @@ fn a_pattern_is_the_same_however_it_is_read() {
     let mut whole = Vec::new();
     Pattern::new(1000).read_to_end(&mut whole).unwrap();
     let mut pattern = Pattern::new(1000);
-    let mut parts = Vec::new();
+    let mut parts: Vec<u8> = Vec::new();
     for length in (1..60).cycle() {
         let mut part = vec![0; length];
         match pattern.read(&mut part).unwrap() {

@@ -182,6 +182,12 @@ impl Document {
         &self.sources
     }
 
+    /// `problem` as all that is wrong with it.
+    pub fn refuse(&self, problem: Problem) -> Problems {
+        let problems = Problems::of(vec![problem], &self.sources);
+        problems.expect("one problem is one too many")
+    }
+
     pub(super) fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

@@ -1,0 +1,301 @@
+//! `causeway check`: whether a configuration file is right, without starting anything.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use certs::RoleKind;
+use clap::Args;
+use relay::origin::Target;
+use relay::settings::{Document, OriginSettings, Place, Problem, Problems};
+use serde_json::{Value, json};
+
+use crate::config::Kind;
+
+/// The arguments of `causeway check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file to check, together with what it includes and the CAUSEWAY_* variables that are set.
+    file: PathBuf,
+    /// What the file configures, where its tables do not tell.
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit status of a process that was configured wrongly.
+pub(crate) const EXIT_CONFIGURATION: u8 = 2;
+
+/// Runs `causeway check`.
+pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let outcome = check(&args.file, args.kind);
+    if args.json {
+        let shown = serde_json::to_string_pretty(&as_json(&args.file, &outcome))
+            .context("the result cannot be written as JSON")?;
+        println!("{shown}");
+    } else {
+        report(&args.file, &outcome);
+    }
+    Ok(match outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(EXIT_CONFIGURATION),
+    })
+}
+
+/// A file that is right.
+struct Summary {
+    kind: Kind,
+    /// What it has, such as 2 × "ingress".
+    counts: Vec<(&'static str, usize)>,
+    /// What may keep it from working all the same.
+    warnings: Vec<String>,
+}
+
+fn check(file: &Path, forced: Option<Kind>) -> Result<Summary, Problems> {
+    let kind = match forced {
+        Some(kind) => kind,
+        None => {
+            let document = Document::read(file)?;
+            let unclear = || {
+                let message = "cannot tell what it configures: no table is an edge's only \
+                    ([listen], [[ingress]], [[upstream]]) or a client's only ([edge], [[expose]], [[forward]]); \
+                    say --kind edge or --kind client";
+                document.refuse(Problem::new(Place::File(file.into()), "", message))
+            };
+            kind_of(&document).ok_or_else(unclear)?
+        }
+    };
+    match kind {
+        Kind::Edge => check_edge(file),
+        Kind::Client => check_client(file),
+    }
+}
+
+/// What a file configures, going by the tables that only one of the two has; whoever has more.
+fn kind_of(document: &Document) -> Option<Kind> {
+    let count = |tables: &[&str]| {
+        document
+            .names()
+            .filter(|name| tables.contains(name))
+            .count()
+    };
+    let edge = count(&["listen", "ingress", "upstream"]);
+    let client = count(&["edge", "expose", "forward", "backoff"]);
+    match edge.cmp(&client) {
+        std::cmp::Ordering::Greater => Some(Kind::Edge),
+        std::cmp::Ordering::Less => Some(Kind::Client),
+        std::cmp::Ordering::Equal => None,
+    }
+}
+
+fn check_edge(file: &Path) -> Result<Summary, Problems> {
+    let config = tunnel_edge::config::Config::load(file)?.config;
+    let mut warnings = identity_warnings(&config.identity_dir, RoleKind::Edge);
+    warnings.extend(
+        config
+            .upstreams
+            .iter()
+            .filter_map(|upstream| ca_warning(&upstream.origin)),
+    );
+    let counts = vec![
+        ("ingress", config.ingresses.len()),
+        ("upstream", config.upstreams.len()),
+    ];
+    Ok(Summary {
+        kind: Kind::Edge,
+        counts,
+        warnings,
+    })
+}
+
+fn check_client(file: &Path) -> Result<Summary, Problems> {
+    let config = tunnel_client::config::Config::load(file)?.config;
+    let mut warnings = identity_warnings(&config.identity_dir, RoleKind::Client);
+    warnings.extend(
+        config
+            .exposes
+            .iter()
+            .filter_map(|expose| ca_warning(&expose.origin)),
+    );
+    let counts = vec![
+        ("expose", config.exposes.len()),
+        ("forward", config.forwards.len()),
+    ];
+    Ok(Summary {
+        kind: Kind::Client,
+        counts,
+        warnings,
+    })
+}
+
+/// What is wrong with the identity. Only a warning: a file is often checked where its keys are not.
+fn identity_warnings(dir: &Path, expected: RoleKind) -> Vec<String> {
+    if !dir.exists() {
+        return vec![format!(
+            "identity.dir: {} does not exist here",
+            dir.display()
+        )];
+    }
+    match certs::load(dir) {
+        Err(error) => vec![format!("identity.dir: {error}")],
+        Ok(material) => {
+            let identity = material.identity();
+            let found = identity.role.kind();
+            let wrong = format!(
+                "identity.dir: {identity} has the role {found}; this file needs the role {expected}"
+            );
+            (found != expected).then_some(wrong).into_iter().collect()
+        }
+    }
+}
+
+fn ca_warning(origin: &OriginSettings) -> Option<String> {
+    match &origin.target {
+        Target::Https(https) => {
+            let ca = https.ca.as_ref().filter(|ca| !ca.exists())?;
+            Some(format!(
+                "ca of {}: {} does not exist here",
+                origin.target,
+                ca.display()
+            ))
+        }
+        Target::Tcp(_) | Target::Http(_) | Target::H2c(_) | Target::Unix { .. } | Target::Hello => {
+            None
+        }
+    }
+}
+
+/// The result for people: what is right on stdout, everything else on stderr.
+fn report(file: &Path, outcome: &Result<Summary, Problems>) {
+    match outcome {
+        Ok(Summary {
+            kind,
+            counts,
+            warnings,
+        }) => {
+            for warning in warnings {
+                eprintln!("{}: warning: {warning}", file.display());
+            }
+            let counts: Vec<String> = counts
+                .iter()
+                .map(|(what, count)| format!("{count} {}", plural(what, *count)))
+                .collect();
+            println!(
+                "{}: ok ({}, {})",
+                file.display(),
+                kind.as_str(),
+                counts.join(", ")
+            );
+        }
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            let count = problems.len();
+            eprintln!("{}: {count} {}", file.display(), plural("problem", count));
+        }
+    }
+}
+
+fn plural(what: &str, count: usize) -> String {
+    match (count, what.ends_with('s')) {
+        (1, _) => what.to_owned(),
+        (_, true) => format!("{what}es"),
+        (_, false) => format!("{what}s"),
+    }
+}
+
+fn as_json(file: &Path, outcome: &Result<Summary, Problems>) -> Value {
+    let file = file.display().to_string();
+    match outcome {
+        Ok(Summary {
+            kind,
+            counts,
+            warnings,
+        }) => {
+            let counts: serde_json::Map<String, Value> = counts
+                .iter()
+                .map(|(what, count)| (plural(what, 2), json!(count)))
+                .collect();
+            json!({
+                "file": file, "ok": true, "kind": kind.as_str(), "has": counts, "warnings": warnings,
+            })
+        }
+        Err(problems) => {
+            let problem = |problem: &Problem| {
+                let position = problem.position();
+                json!({
+                    "place": problem.place.to_string(),
+                    "file": problem.file().map(|file| file.display().to_string()),
+                    "line": position.map(|(line, _)| line),
+                    "column": position.map(|(_, column)| column),
+                    "key": problem.key,
+                    "message": problem.message,
+                })
+            };
+            let problems: Vec<Value> = problems.iter().map(problem).collect();
+            json!({ "file": file, "ok": false, "problems": problems })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Option<Kind> {
+        kind_of(&Document::parse(Path::new("c.toml"), text).unwrap())
+    }
+
+    #[test]
+    fn the_kind_is_told_by_tables() {
+        assert_eq!(kind("[listen]"), Some(Kind::Edge));
+        assert_eq!(kind("[[expose]]"), Some(Kind::Client));
+        assert_eq!(kind("[[expose]]\n[edge]\n[listen]"), Some(Kind::Client));
+        assert_eq!(kind("[identity]"), None);
+    }
+
+    #[test]
+    fn a_right_file_is_summed_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("edge.toml");
+        let text = "[identity]\ndir = \"state\"\n[[upstream]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nallow = []\n";
+        std::fs::write(&file, text).unwrap();
+        let outcome = check(&file, None);
+        let shown = as_json(Path::new("edge.toml"), &outcome);
+        let warning = format!(
+            "identity.dir: {}/state does not exist here",
+            directory.path().display()
+        );
+        assert_eq!(
+            shown,
+            json!({
+                "file": "edge.toml", "ok": true, "kind": "edge",
+                "has": {"ingresses": 0, "upstreams": 1}, "warnings": [warning],
+            })
+        );
+    }
+
+    #[test]
+    fn problems_are_told_with_their_places() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("client.toml");
+        std::fs::write(
+            &file,
+            "[identity]\ndir = \"state\"\n[edge]\nadress = \"x\"\n",
+        )
+        .unwrap();
+        let shown = as_json(Path::new("client.toml"), &check(&file, None));
+        assert_eq!(shown["ok"], json!(false));
+        assert_eq!(shown["problems"][0]["line"], json!(3));
+        assert_eq!(shown["problems"][1]["key"], json!("edge.adress"));
+        assert_eq!(
+            shown["problems"][1]["message"],
+            json!("unknown key; did you mean address?")
+        );
+        let problems = shown["problems"].as_array().unwrap();
+        assert_eq!(problems.len(), 2);
+    }
+}

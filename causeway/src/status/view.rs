@@ -1,0 +1,348 @@
+//! A report for people.
+//!
+//! It shows what it knows in a fixed order, and whatever else a newer process says as it
+//! says it. Nothing in a report is trusted to be there, or to be safe to print.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::fetch::Report;
+use super::table::{Table, printable};
+
+/// Whether to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    Plain,
+    Colours,
+}
+
+/// A report as seen at `now`.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) report: &'a Report,
+    pub(super) now: OffsetDateTime,
+    pub(super) paint: Paint,
+}
+
+/// The keys that have a place of their own below.
+const PLACED: &[&str] = &[
+    "role",
+    "version",
+    "identity",
+    "certificate_expires",
+    "started",
+    "ready",
+    "reasons",
+    "config",
+    "listen",
+    "sessions",
+    "ingresses",
+    "upstreams",
+    "exposes",
+    "forwards",
+    "dialing",
+];
+
+impl fmt::Display for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.headline(f)?;
+        self.facts(f)?;
+        self.sessions(f)?;
+        self.services(f)
+    }
+}
+
+impl View<'_> {
+    fn get(&self, key: &str) -> &Value {
+        self.report.status.get(key).unwrap_or(&Value::Null)
+    }
+
+    fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, colour) = if self.report.ready {
+            ("ready", 32)
+        } else {
+            ("not ready", 31)
+        };
+        let word = match self.paint {
+            Paint::Plain => word.to_owned(),
+            Paint::Colours => format!("\x1b[1;{colour}m{word}\x1b[0m"),
+        };
+        let name = format!("{} {}", text(self.get("role")), text(self.get("version")));
+        let name = printable(name.trim());
+        let name = match self.paint {
+            Paint::Plain => name,
+            Paint::Colours => format!("\x1b[1m{name}\x1b[0m"),
+        };
+        writeln!(
+            f,
+            "{name}  {word}  {}",
+            printable(&self.report.address.to_string())
+        )
+    }
+
+    fn facts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for reason in &self.report.not_ready {
+            fact(f, "because", reason)?;
+        }
+        fact(f, "identity", &text(self.get("identity")))?;
+        if let Some(expires) = when(self.get("certificate_expires")) {
+            let left = expires - self.now;
+            let left = match Duration::try_from(left) {
+                Ok(left) => format!("in {}", span(left)),
+                Err(_) => format!("{} ago: expired", span(left.unsigned_abs())),
+            };
+            fact(
+                f,
+                "certificate",
+                &format!("expires {left}, {}", text(self.get("certificate_expires"))),
+            )?;
+        }
+        if let Some(up) = self.since(self.get("started")) {
+            fact(f, "up", &up)?;
+        }
+        self.config(f)?;
+        if let Value::Object(listen) = self.get("listen") {
+            // The admin address is in the headline.
+            for (name, addresses) in listen.iter().filter(|(name, _)| *name != "admin") {
+                fact(f, name, &list(addresses))?;
+            }
+        }
+        self.dialing(f)?;
+        for (key, value) in &self.report.status {
+            if !PLACED.contains(&key.as_str()) {
+                fact(f, key, &text(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn config(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = self.get("config");
+        let mut line = text(&config["file"]);
+        if let Some(ago) = self.since(&config["loaded"]) {
+            line.push_str(&format!(", loaded {ago} ago"));
+        }
+        match config["reload_failures"].as_u64() {
+            None | Some(0) => {}
+            Some(failures) => line.push_str(&format!(", {failures} failed reloads since")),
+        }
+        fact(f, "config", &line)
+    }
+
+    fn dialing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dialing = self.get("dialing");
+        if dialing.is_null() {
+            return Ok(());
+        }
+        let mut line = text(&dialing["state"]);
+        if line != "connected" {
+            if let Some(attempt) = dialing["attempt"].as_u64() {
+                line.push_str(&format!(", attempt {attempt}"));
+            }
+            if let Some(ms) = dialing["next_attempt_in_ms"].as_u64() {
+                line.push_str(&format!(", next in {}", span_ms(ms)));
+            }
+        }
+        fact(f, "dialing", &line)?;
+        fact(f, "last error", &text(&dialing["last_error"]))
+    }
+
+    fn sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Value::Array(sessions) = self.get("sessions") else {
+            return Ok(());
+        };
+        let mut table = Table::new(&[
+            "peer",
+            "transport",
+            "remote",
+            "up",
+            "rtt",
+            "streams",
+            "sent",
+            "received",
+            "key exchange",
+            "version",
+            "replica",
+            "services",
+        ]);
+        for session in sessions {
+            table.row(vec![
+                text(&session["peer"]),
+                text(&session["transport"]),
+                text(&session["remote"]),
+                self.since(&session["since"]).unwrap_or_default(),
+                session["rtt_ms"]
+                    .as_f64()
+                    .map(milliseconds)
+                    .unwrap_or_default(),
+                text(&session["streams"]),
+                session["bytes_sent"]
+                    .as_u64()
+                    .map(bytes)
+                    .unwrap_or_default(),
+                session["bytes_received"]
+                    .as_u64()
+                    .map(bytes)
+                    .unwrap_or_default(),
+                text(&session["key_exchange"]),
+                text(&session["version"]),
+                text(&session["replica"]),
+                list(&session["services"]),
+            ]);
+        }
+        section(f, "sessions", sessions.len(), &table)
+    }
+
+    fn services(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SECTIONS: &[(&str, &[&str])] = &[
+            ("ingresses", &["name", "kind", "listen", "to"]),
+            ("upstreams", &["service", "target", "allow"]),
+            ("exposes", &["service", "target"]),
+            ("forwards", &["service", "listen"]),
+        ];
+        for (key, columns) in SECTIONS {
+            let Value::Array(entries) = self.get(key) else {
+                continue;
+            };
+            let mut table = Table::new(columns);
+            for entry in entries {
+                table.row(columns.iter().map(|column| list(&entry[*column])).collect());
+            }
+            section(f, key, entries.len(), &table)?;
+        }
+        Ok(())
+    }
+
+    fn since(&self, value: &Value) -> Option<String> {
+        // A clock that was set back makes it a moment ago, not an error.
+        let ago = Duration::try_from(self.now - when(value)?).unwrap_or_default();
+        Some(span(ago))
+    }
+}
+
+fn fact(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
+    if value.is_empty() {
+        Ok(())
+    } else {
+        writeln!(f, "  {:11} {}", printable(name), printable(value))
+    }
+}
+
+fn section(f: &mut fmt::Formatter<'_>, title: &str, count: usize, table: &Table) -> fmt::Result {
+    match count {
+        0 => writeln!(f, "\n  {title}: none"),
+        count => write!(f, "\n  {title}: {count}\n{}", table.render("    ")),
+    }
+}
+
+/// A value in words: nothing for null, text without its quotes, the rest as JSON.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+fn list(value: &Value) -> String {
+    match value {
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            text(value)
+        }
+    }
+}
+
+fn when(value: &Value) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
+}
+
+/// A span of time by its two largest units.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        (1..10, _, _) => format!("{days}d {}h", hours % 24),
+        (10.., _, _) => format!("{days}d"),
+    }
+}
+
+fn span_ms(ms: u64) -> String {
+    if ms < 10_000 {
+        format!("{:.1}s", Duration::from_millis(ms).as_secs_f64())
+    } else {
+        span(Duration::from_millis(ms))
+    }
+}
+
+fn milliseconds(ms: f64) -> String {
+    if ms < 10.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{ms:.0} ms")
+    }
+}
+
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = "B";
+    let mut value = count as f64;
+    for larger in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" || value >= 100.0 {
+        format!("{value:.0} {unit}")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes() {
+        for (seconds, shown) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m 0s"),
+            (3599, "59m 59s"),
+            (3600, "1h 0m"),
+            (86_399, "23h 59m"),
+            (90_000, "1d 1h"),
+            (86_400 * 30, "30d"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), shown);
+        }
+        for (count, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (150 << 10, "150 KiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(count), shown);
+        }
+        assert_eq!(
+            (span_ms(500), span_ms(65_000)),
+            ("0.5s".to_owned(), "1m 5s".to_owned())
+        );
+        assert_eq!(
+            (milliseconds(0.24), milliseconds(81.6)),
+            ("0.2 ms".to_owned(), "82 ms".to_owned())
+        );
+    }
+}

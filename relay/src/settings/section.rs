@@ -220,7 +220,7 @@ impl<'r> Section<'r> {
     }
 
     pub(super) fn entry(&self, key: &'static str) -> Option<&'r Entry> {
-        debug_assert!(
+        assert!(
             self.reading.schema.has(self.name, key),
             "{} is read and must be in the schema",
             self.key(key)

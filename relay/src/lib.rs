@@ -18,9 +18,11 @@
 
 pub mod admin;
 pub mod driver;
+pub mod listen;
 pub mod metrics;
 pub mod origin;
 pub mod proto;
+pub mod pump;
 pub mod session;
 pub mod settings;
 pub mod transport;

@@ -27,7 +27,6 @@
 //! within 10 s and in 16 KiB, all of it within 30 s; at most 64 connections, the 65th ends
 //! the oldest, so that peers who say nothing cannot keep a probe out for long.
 
-mod listener;
 mod liveness;
 mod process;
 mod routes;
@@ -39,7 +38,9 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-pub use listener::{BindError, Listener};
+pub use serve::Listener;
+
+pub use crate::listen::BindError;
 pub use liveness::{Liveness, check_loops};
 pub use process::register_process_metrics;
 

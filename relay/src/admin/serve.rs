@@ -1,7 +1,6 @@
 //! Accepting and answering, within limits.
 
 use std::collections::VecDeque;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,9 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::listener::{Bound, Listener};
 use super::routes::{self, Hosts};
 use super::{Admin, Surface};
+use crate::listen::{self, BindError};
+use crate::pump::Socket;
+use crate::settings::ListenAddr;
 
 /// What a peer may cost; the module documentation states the defaults.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +41,28 @@ const LIMITS: Limits = Limits {
 /// The most that a request's head may be.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Before accepting again when the process has no file descriptor left.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+/// A bound listener that nobody is served at yet.
+#[derive(Debug)]
+pub struct Listener {
+    listener: listen::Listener,
+    surface: Surface,
+}
 
 impl Listener {
+    /// Binds without accepting yet. Call it within the runtime that will serve.
+    ///
+    /// # Errors
+    /// [`BindError`] if the address is taken, is not this machine's, or may not be used.
+    pub fn bind(address: &ListenAddr, surface: Surface) -> Result<Self, BindError> {
+        let listener = listen::Listener::bind(address, surface.key())?;
+        Ok(Self { listener, surface })
+    }
+
+    /// Where it listens; the port is the real one if 0 was asked for.
+    pub fn address(&self) -> ListenAddr {
+        self.listener.address()
+    }
+
     /// Serves until `stop`, then gives answers under way 5 s. A unix socket's file is gone
     /// when this returns. Dropping the future drops all connections.
     pub async fn serve(self, admin: Admin, stop: CancellationToken) {
@@ -51,9 +70,9 @@ impl Listener {
     }
 
     pub(super) async fn serve_within(self, limits: Limits, admin: Admin, stop: CancellationToken) {
-        let hosts = match (&self.socket, self.surface) {
-            (Bound::Tcp(..), Surface::Admin) => Hosts::Local,
-            (Bound::Unix(..), Surface::Admin) | (_, Surface::Telemetry) => Hosts::Any,
+        let hosts = match (self.listener.address(), self.surface) {
+            (ListenAddr::Ip(_), Surface::Admin) => Hosts::Local,
+            (ListenAddr::Unix(_), Surface::Admin) | (_, Surface::Telemetry) => Hosts::Any,
         };
         let mut peers = Peers {
             router: routes::router(admin, self.surface, hosts),
@@ -64,21 +83,14 @@ impl Listener {
         };
         let accepting = async {
             loop {
-                let outcome = match &self.socket {
-                    Bound::Tcp(listener, _) => {
-                        listener.accept().await.map(|(io, _)| peers.admit(io))
-                    }
-                    Bound::Unix(listener, _) => {
-                        listener.accept().await.map(|(io, _)| peers.admit(io))
-                    }
-                };
-                if let Err(error) = outcome {
-                    pause_if_exhausted(&error).await;
+                match self.listener.accept().await.0 {
+                    Socket::Tcp(io) => peers.admit(io),
+                    Socket::Unix(io) => peers.admit(io),
                 }
             }
         };
         let _: Option<()> = stop.run_until_cancelled(accepting).await;
-        drop(self.socket);
+        drop(self.listener);
         let farewell = async { while peers.tasks.join_next().await.is_some_and(note) {} };
         // Who is not done by then is dropped with `peers`.
         let _ = tokio::time::timeout(limits.farewell, farewell).await;
@@ -155,18 +167,4 @@ fn note(outcome: Result<(), JoinError>) -> bool {
         tracing::error!(%error, "a request of the admin or telemetry listener panicked");
     }
     true
-}
-
-/// accept(2) returns errors that belong to one connection, and those that will come again
-/// at once until a descriptor is free.
-async fn pause_if_exhausted(error: &io::Error) {
-    let of_one_connection = [
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::Interrupted,
-    ];
-    if !of_one_connection.contains(&error.kind()) {
-        tracing::warn!(%error, "cannot accept on the admin or telemetry listener; trying again");
-        tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
-    }
 }

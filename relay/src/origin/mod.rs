@@ -1,5 +1,7 @@
-//! What a service's streams are connected to.
+//! What a service's streams are connected to: targets, and how they are dialled.
 
+mod dial;
 pub mod target;
 
+pub use dial::{DialError, Origin, OriginSocket};
 pub use target::{HttpsTarget, Target, TargetError};

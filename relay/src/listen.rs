@@ -1,32 +1,34 @@
-//! Binding, apart from serving.
+//! Local listeners, TCP and unix: binding with errors that say what to do, and accepting through
+//! whatever goes wrong.
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::Surface;
+use crate::pump::Socket as LocalSocket;
 use crate::settings::ListenAddr;
 
 /// The mode of a unix socket: who may connect is who may write.
 const OWNER_ONLY: u32 = 0o600;
 
 /// Connections that the kernel completes before we accept them.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
+
+/// How long accepting pauses when the process or the system has no room for a socket.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound listener that nobody is served at yet.
 #[derive(Debug)]
-pub struct Listener {
-    pub(super) socket: Bound,
-    pub(super) surface: Surface,
-}
+pub struct Listener(Bound);
 
 #[derive(Debug)]
-pub(super) enum Bound {
+enum Bound {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, SocketFile),
 }
@@ -69,7 +71,8 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Binds without accepting yet. Call it within the runtime that will serve.
+    /// Binds without accepting yet. Call it within the runtime that will serve. `key` is the
+    /// configuration key that an error tells to change.
     ///
     /// A unix socket gets mode 0600 before anyone can connect. A socket file that a killed
     /// process left behind is replaced; one at which somebody answers is
@@ -77,15 +80,14 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError`] if the address is taken, is not this machine's, or may not be used.
-    pub fn bind(address: &ListenAddr, surface: Surface) -> Result<Self, BindError> {
+    pub fn bind(address: &ListenAddr, key: &'static str) -> Result<Self, BindError> {
         let bound = match address {
             ListenAddr::Ip(ip) => bind_tcp(*ip),
             ListenAddr::Unix(path) => bind_unix(path),
         };
-        let key = surface.key();
         let address = address.clone();
         match bound {
-            Ok(socket) => Ok(Self { socket, surface }),
+            Ok(socket) => Ok(Self(socket)),
             Err(Failure::NotASocket) => Err(BindError::NotASocket { address, key }),
             Err(Failure::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(BindError::InUse { address, key })
@@ -104,16 +106,42 @@ impl Listener {
 
     /// Where it listens; the port is the real one if 0 was asked for.
     pub fn address(&self) -> ListenAddr {
-        match &self.socket {
+        match &self.0 {
             Bound::Tcp(_, address) => ListenAddr::Ip(*address),
             Bound::Unix(_, file) => ListenAddr::Unix(file.path.clone()),
+        }
+    }
+
+    /// The next caller, and its address if it has one. Survives aborted connections, and waits
+    /// when there is no room for one more socket. Cancel-safe.
+    pub async fn accept(&self) -> (LocalSocket, Option<SocketAddr>) {
+        loop {
+            let accepted = match &self.0 {
+                Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, address)| {
+                    // Small writes of interactive protocols go out at once.
+                    let _ = stream.set_nodelay(true);
+                    (LocalSocket::Tcp(stream), Some(address))
+                }),
+                Bound::Unix(listener, _) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| (LocalSocket::Unix(stream), None)),
+            };
+            match accepted {
+                Ok(accepted) => return accepted,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, listener = %self.address(), "cannot accept now");
+                    tokio::time::sleep(NO_ROOM_PAUSE).await;
+                }
+            }
         }
     }
 }
 
 /// The file of a unix socket; removed when dropped, if it is still this one.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -218,30 +246,24 @@ fn hint(error: &io::Error) -> &'static str {
 mod tests {
     use super::*;
 
+    const ADMIN: &str = "[admin] listen";
+    const TELEMETRY: &str = "[telemetry] listen";
+
     #[tokio::test]
     async fn a_port_in_use_says_what_to_do() {
-        let taken = Listener::bind(
-            &ListenAddr::Ip("127.0.0.1:0".parse().unwrap()),
-            Surface::Admin,
-        )
-        .unwrap();
+        let taken = Listener::bind(&ListenAddr::Ip("127.0.0.1:0".parse().unwrap()), ADMIN).unwrap();
         let address = taken.address();
-        for (surface, key) in [
-            (Surface::Admin, "[admin]"),
-            (Surface::Telemetry, "[telemetry]"),
-        ] {
+        for key in [ADMIN, TELEMETRY] {
             assert_eq!(
-                Listener::bind(&address, surface).unwrap_err().to_string(),
+                Listener::bind(&address, key).unwrap_err().to_string(),
                 format!(
                     "cannot listen on {address}: address in use; is another causeway running? \
-                 stop it, or set {key} listen"
+                 stop it, or set {key}"
                 )
             );
         }
         let foreign = ListenAddr::Ip("192.0.2.1:7480".parse().unwrap());
-        let message = Listener::bind(&foreign, Surface::Admin)
-            .unwrap_err()
-            .to_string();
+        let message = Listener::bind(&foreign, ADMIN).unwrap_err().to_string();
         assert!(
             message.starts_with("cannot listen on 192.0.2.1:7480: Cannot assign"),
             "{message}"
@@ -256,9 +278,9 @@ mod tests {
     async fn a_socket_file_that_another_has_replaced_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
-        let first = Listener::bind(&ListenAddr::Unix(path.clone()), Surface::Admin).unwrap();
+        let first = Listener::bind(&ListenAddr::Unix(path.clone()), ADMIN).unwrap();
         fs::rename(&path, directory.path().join("moved.sock")).unwrap();
-        let second = Listener::bind(&ListenAddr::Unix(path.clone()), Surface::Admin).unwrap();
+        let second = Listener::bind(&ListenAddr::Unix(path.clone()), ADMIN).unwrap();
         drop(first);
         assert!(path.exists());
         drop(second);

@@ -1,0 +1,217 @@
+//! Dialling a target.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::target::{HttpsTarget, Target};
+use crate::driver::Stream;
+use crate::proto::ResetCode;
+use crate::pump::{LocalEnd, Pumped, Socket, TlsSocket, pump};
+use crate::settings::{Host, HostPort, OriginSettings};
+
+/// A target with all that is needed to dial it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    settings: OriginSettings,
+    /// For `https://` targets only.
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// A dialled target.
+#[derive(Debug)]
+pub enum OriginSocket {
+    /// TCP or a unix socket.
+    Plain(Socket),
+    /// TLS.
+    Tls(Box<TlsSocket>),
+}
+
+/// Why a target was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nobody listens there.
+    #[error("the target refused the connection")]
+    Refused,
+    /// No answer in time.
+    #[error("the target did not answer within {0:?}")]
+    Timeout(Duration),
+    /// Its name has no address, or none that may be used.
+    #[error("the target's name: {0}")]
+    Name(String),
+    /// It could not be reached otherwise.
+    #[error("the target could not be reached: {0}")]
+    Io(io::Error),
+    /// TLS with it failed.
+    #[error("TLS with the target failed: {0}")]
+    Tls(io::Error),
+    /// The built-in service is not dialled.
+    #[error("the built-in service has no address")]
+    BuiltIn,
+}
+
+impl DialError {
+    /// What the stream is reset with.
+    pub fn reset_code(&self) -> ResetCode {
+        match self {
+            Self::Refused => ResetCode::ConnectRefused,
+            Self::Timeout(_) => ResetCode::ConnectTimeout,
+            Self::Name(_) | Self::Io(_) | Self::Tls(_) => ResetCode::ConnectFailed,
+            Self::BuiltIn => ResetCode::Internal,
+        }
+    }
+}
+
+impl Origin {
+    /// `tls` verifies an `https://` target and is not needed for others.
+    pub fn new(settings: OriginSettings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self { settings, tls }
+    }
+
+    /// How it is reached.
+    pub fn settings(&self) -> &OriginSettings {
+        &self.settings
+    }
+
+    /// Resolves, connects and, for `https://`, shakes hands, all within the connect timeout.
+    pub async fn dial(&self) -> Result<OriginSocket, DialError> {
+        let patience = self.settings.connect_timeout;
+        match tokio::time::timeout(patience, self.dial_now()).await {
+            Ok(dialled) => dialled,
+            Err(_) => Err(DialError::Timeout(patience)),
+        }
+    }
+
+    async fn dial_now(&self) -> Result<OriginSocket, DialError> {
+        match &self.settings.target {
+            Target::Tcp(address) | Target::Http(address) | Target::H2c(address) => {
+                let socket = self.dial_tcp(address).await?;
+                Ok(OriginSocket::Plain(Socket::Tcp(socket)))
+            }
+            Target::Https(https) => self.dial_tls(https).await,
+            Target::Unix { path, .. } => dial_unix(path).await,
+            Target::Hello => Err(DialError::BuiltIn),
+        }
+    }
+
+    async fn dial_tcp(&self, address: &HostPort) -> Result<TcpStream, DialError> {
+        let mut last = DialError::Name("it has no address that may be used".into());
+        for address in resolve(address).await? {
+            match TcpStream::connect(address).await {
+                Ok(socket) => {
+                    self.prepare(&socket);
+                    return Ok(socket);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    last = DialError::Refused;
+                }
+                Err(error) => last = DialError::Io(error),
+            }
+        }
+        Err(last)
+    }
+
+    fn prepare(&self, socket: &TcpStream) {
+        // Both are improvements that a connection can do without.
+        let _ = socket.set_nodelay(true);
+        if let Some(idle) = self.settings.keepalive {
+            let probes = TcpKeepalive::new().with_time(idle);
+            let _ = SockRef::from(socket).set_tcp_keepalive(&probes);
+        }
+    }
+
+    async fn dial_tls(&self, https: &HttpsTarget) -> Result<OriginSocket, DialError> {
+        let tls = self
+            .tls
+            .clone()
+            .expect("an https target has a TLS configuration");
+        let socket = self.dial_tcp(&https.address).await?;
+        let name = server_name(https.server_name.as_ref().unwrap_or(&https.address.host))?;
+        let stream = TlsConnector::from(tls)
+            .connect(name, socket)
+            .await
+            .map_err(DialError::Tls)?;
+        Ok(OriginSocket::Tls(Box::new(TlsSocket::new(stream))))
+    }
+}
+
+impl OriginSocket {
+    /// Pumps between this target and `stream`; see [`pump`].
+    pub async fn pump(self, stream: Stream) -> Pumped {
+        match self {
+            Self::Plain(socket) => pump(stream, socket, LocalEnd::Origin).await,
+            Self::Tls(socket) => pump(stream, *socket, LocalEnd::Origin).await,
+        }
+    }
+}
+
+async fn dial_unix(path: &PathBuf) -> Result<OriginSocket, DialError> {
+    match UnixStream::connect(path).await {
+        Ok(socket) => Ok(OriginSocket::Plain(Socket::Unix(socket))),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(DialError::Refused),
+        Err(error) => Err(DialError::Io(error)),
+    }
+}
+
+/// A name's addresses, without those that only a literal may name.
+async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
+    let name = match &address.host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, address.port)]),
+        Host::Name(name) => name,
+    };
+    let found = tokio::net::lookup_host((name.as_str(), address.port))
+        .await
+        .map_err(|error| DialError::Name(format!("{name}: {error}")))?;
+    let (local, usable): (Vec<_>, Vec<_>) = found.partition(|found| is_link_local(found.ip()));
+    if usable.is_empty() && !local.is_empty() {
+        return Err(DialError::Name(format!(
+            "{name} resolves to a link-local or metadata address, which only a literal may name"
+        )));
+    }
+    Ok(usable)
+}
+
+/// Link-local addresses (RFC 3927, RFC 4291 §2.5.6), among them the metadata services of clouds,
+/// and the IPv6 address that one of them uses instead.
+fn is_link_local(ip: IpAddr) -> bool {
+    const EC2_METADATA: u128 = 0xfd00_0ec2_0000_0000_0000_0000_0000_0254;
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_bits() == EC2_METADATA,
+    }
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, DialError> {
+    match host {
+        Host::Ip(ip) => Ok(ServerName::from(*ip)),
+        Host::Name(name) => ServerName::try_from(name.clone())
+            .map_err(|error| DialError::Name(format!("{name}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_link_and_of_metadata_services_are_known() {
+        for address in [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.1.1",
+            "fd00:ec2::254",
+        ] {
+            assert!(is_link_local(address.parse().unwrap()), "{address}");
+        }
+        for address in ["127.0.0.1", "10.0.0.1", "2001:db8::1", "fd00::1"] {
+            assert!(!is_link_local(address.parse().unwrap()), "{address}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Moves bytes between a stream and a local socket, both ways at once.
+//!
+//! ```text
+//! socket ──read, as far as credit goes──▶ StreamSender      (end of file becomes Fin)
+//! socket ◀──write, gathered────────────── StreamReceiver    (what the socket took is consumed)
+//! ```
+//!
+//! Half-close is kept each way. An end is passed on as an end, and anything else as a reset: on
+//! TCP as RST, by closing with a linger time of zero.
+
+mod local;
+mod socket;
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+pub use local::{Local, TlsSocket};
+pub use socket::{DetachedSocket, Socket};
+
+use crate::driver::{Reset, Stream, StreamReceiver, StreamSender};
+use crate::proto::ResetCode;
+
+/// The most that is read from a socket at once, in bytes.
+const READ_AT_ONCE: usize = 64 * 1024;
+
+/// Chunks are gathered up to about this before they are written, in bytes.
+const GATHER: usize = 256 * 1024;
+
+/// Who is at the local end, which says whose fault a broken socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalEnd {
+    /// Someone who called us.
+    Caller,
+    /// A target that we called.
+    Origin,
+}
+
+impl LocalEnd {
+    fn reset_code(self) -> ResetCode {
+        match self {
+            Self::Caller => ResetCode::CallerReset,
+            Self::Origin => ResetCode::OriginReset,
+        }
+    }
+}
+
+/// What a pump has done.
+#[derive(Debug)]
+pub struct Pumped {
+    /// From the socket to the stream, in bytes.
+    pub sent: u64,
+    /// From the stream to the socket, in bytes.
+    pub received: u64,
+    /// How it ended.
+    pub outcome: Result<(), PumpError>,
+}
+
+/// Why a pump ended before both directions did.
+#[derive(Debug, thiserror::Error)]
+pub enum PumpError {
+    /// The stream was reset; the socket was reset too.
+    #[error(transparent)]
+    Stream(#[from] Reset),
+    /// The socket broke; the stream was reset.
+    #[error("the local connection broke: {0}")]
+    Local(#[from] io::Error),
+}
+
+/// Pumps until both directions have ended and both ends of the stream know it, or until either
+/// side breaks. Dropping the future resets both.
+pub async fn pump(stream: Stream, socket: impl Local, end: LocalEnd) -> Pumped {
+    let mut guard = ResetOnDrop {
+        socket,
+        done: false,
+    };
+    let socket = &guard.socket;
+    let (sender, receiver) = stream.split();
+    let mut up = Up {
+        sender,
+        count: 0,
+        read_all: false,
+    };
+    let mut down = Down::new(receiver);
+    let mut broken = pin!(socket.broken());
+    let outcome = poll_fn(|cx| poll_both(&mut up, &mut down, socket, broken.as_mut(), cx)).await;
+    if let Err(PumpError::Local(error)) = &outcome {
+        up.sender.reset(end.reset_code(), error.to_string());
+    }
+    guard.done = outcome.is_ok();
+    Pumped {
+        sent: up.count,
+        received: down.count,
+        outcome,
+    }
+}
+
+/// Closes a socket as a reset, unless all that it was for is done.
+struct ResetOnDrop<L: Local> {
+    socket: L,
+    done: bool,
+}
+
+impl<L: Local> Drop for ResetOnDrop<L> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.socket.reset_on_close();
+        }
+    }
+}
+
+/// Ready when the stream is over on both ends. Until then even a pump with nothing left to move
+/// watches its socket, so that a late reset is still told.
+fn poll_both(
+    up: &mut Up,
+    down: &mut Down,
+    socket: &impl Local,
+    broken: Pin<&mut impl Future<Output = io::Error>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), PumpError>> {
+    let up_ended = up.poll(socket, cx)?.is_ready();
+    let down_ended = down.poll(socket, cx)?.is_ready();
+    if up_ended
+        && down_ended
+        && let Poll::Ready(over) = up.sender.poll_over(cx)
+    {
+        return Poll::Ready(over.map_err(Into::into));
+    }
+    if up_ended && let Poll::Ready(error) = broken.poll(cx) {
+        return Poll::Ready(Err(error.into()));
+    }
+    Poll::Pending
+}
+
+/// From the socket to the stream.
+struct Up {
+    sender: StreamSender,
+    count: u64,
+    read_all: bool,
+}
+
+impl Up {
+    /// Ready when the socket has ended and the stream was told.
+    fn poll(&mut self, socket: &impl Local, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        while !self.read_all {
+            let credit = ready!(self.sender.poll_ready(cx))?;
+            let chunk = ready!(socket.poll_read(cx, credit.min(READ_AT_ONCE)))?;
+            if chunk.is_empty() {
+                self.sender.finish();
+                self.read_all = true;
+            } else {
+                self.count += chunk.len() as u64;
+                self.sender.send(chunk);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// From the stream to the socket.
+struct Down {
+    receiver: StreamReceiver,
+    arrived: VecDeque<Bytes>,
+    waiting: usize,
+    count: u64,
+    ended: bool,
+    told_socket: bool,
+}
+
+impl Down {
+    fn new(receiver: StreamReceiver) -> Self {
+        Self {
+            receiver,
+            arrived: VecDeque::new(),
+            waiting: 0,
+            count: 0,
+            ended: false,
+            told_socket: false,
+        }
+    }
+
+    /// Ready when the stream has ended and the socket was told.
+    fn poll(&mut self, socket: &impl Local, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        while !self.told_socket {
+            let mut stream_waits = self.gather(GATHER, cx)?;
+            if self.waiting == 0 {
+                if !self.ended {
+                    let _: Poll<()> = socket.poll_flush(cx)?;
+                    return Poll::Pending;
+                }
+                ready!(socket.poll_shutdown(cx))?;
+                self.told_socket = true;
+                break;
+            }
+            match socket.poll_write(cx, &mut self.arrived)? {
+                Poll::Ready(count) => {
+                    self.waiting -= count;
+                    self.count += count as u64;
+                    self.receiver.consumed(count);
+                }
+                Poll::Pending => {
+                    // Whatever the peer sends is taken off the transport while the socket is full:
+                    // it was granted, so it is bounded, and a peer that sends more is noticed.
+                    while !stream_waits {
+                        stream_waits = self.gather(usize::MAX, cx)?;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what has arrived until more than `enough` is waiting; says whether the stream has
+    /// nothing more now.
+    fn gather(&mut self, enough: usize, cx: &mut Context<'_>) -> Result<bool, Reset> {
+        while !self.ended && self.waiting < enough {
+            match self.receiver.poll_recv(cx, &mut self.arrived)? {
+                Poll::Ready(0) => self.ended = true,
+                Poll::Ready(count) => self.waiting += count,
+                Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(self.ended)
+    }
+}

@@ -58,7 +58,7 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
             Ok(address) => vec![address],
             Err(problem) => {
                 eprintln!("{problem}");
-                return Ok(ExitCode::from(2));
+                return Ok(ExitCode::from(crate::check::EXIT_CONFIGURATION));
             }
         },
         (None, None) => DEFAULT_ADDRESSES

@@ -8,6 +8,7 @@
 //! * [`session`]: streams, credit, ends and resets, liveness. Pure.
 //! * [`transport`]: one small trait, and what implements it.
 //! * [`driver`]: runs a session over a connection, and the streams that users of this crate hold.
+//! * [`memory`]: how much the process may use.
 //! * [`metrics`]: what both ends count.
 //! * [`pump`]: moves bytes between a stream and a local socket.
 //! * [`worker`]: the threads that sessions live on.
@@ -19,6 +20,7 @@
 pub mod admin;
 pub mod driver;
 pub mod listen;
+pub mod memory;
 pub mod metrics;
 pub mod origin;
 pub mod proto;

@@ -27,6 +27,7 @@
 //! within 10 s and in 16 KiB, all of it within 30 s; at most 64 connections, the 65th ends
 //! the oldest, so that peers who say nothing cannot keep a probe out for long.
 
+mod both;
 mod liveness;
 mod process;
 mod routes;
@@ -41,6 +42,7 @@ use prometheus_client::registry::Registry;
 pub use serve::Listener;
 
 pub use crate::listen::BindError;
+pub use both::Listeners;
 pub use liveness::{Liveness, check_loops};
 pub use process::register_process_metrics;
 

@@ -20,7 +20,9 @@ mod stream;
 
 pub use accept::{Incoming, StreamHandler};
 pub use io::StreamIo;
-pub use session::{OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot};
+pub use session::{
+    OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot, limits, windows,
+};
 pub use shared::{Closed, ClosedBy};
 pub use stream::{Reset, Stream, StreamReceiver, StreamSender};
 

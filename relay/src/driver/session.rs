@@ -16,11 +16,13 @@ use super::shared::{Closed, ClosedBy, Shared, close, now};
 use super::stream::{Reset, Stream, StreamHandle};
 use crate::metrics::RelayMetrics;
 use crate::proto::{
-    AppProtocol, Caller, Close, CloseCode, Open, Opener, ServiceInfo, ServiceName, SessionId,
+    AppProtocol, Caller, Close, CloseCode, Limits, Open, Opener, ServiceInfo, ServiceName, SessionId,
     StreamHeader,
 };
 use crate::session::{LivenessConfig, OpenRefusal, ProcessBudget, SessionConfig, SessionState};
+use crate::settings::SessionSettings;
 use crate::transport::TransportKind;
+use crate::transport::quic::Windows;
 use crate::worker::WorkerHandle;
 
 /// How long an open may wait for room, and for its header to be with the transport.
@@ -39,6 +41,46 @@ pub struct SessionOptions {
     pub liveness: LivenessConfig,
     /// Where the session counts.
     pub metrics: Arc<RelayMetrics>,
+}
+
+impl SessionOptions {
+    /// As the configuration states them.
+    pub fn new(
+        settings: &SessionSettings,
+        process_budget: Arc<ProcessBudget>,
+        metrics: Arc<RelayMetrics>,
+    ) -> Self {
+        Self {
+            stream_window: settings.stream_window,
+            growth_budget: settings.growth_budget,
+            process_budget,
+            liveness: LivenessConfig {
+                ping: settings.ping_interval,
+                dead: settings.dead_after,
+                idle_ping: settings.idle_ping_interval,
+                idle_dead: settings.idle_dead_after,
+            },
+            metrics,
+        }
+    }
+}
+
+/// What this end holds for its peer, as the configuration states it.
+pub fn limits(settings: &SessionSettings) -> Limits {
+    Limits {
+        stream_base: u32::try_from(settings.stream_base).unwrap_or(u32::MAX),
+        max_streams: u32::try_from(settings.max_streams).unwrap_or(u32::MAX),
+        grace: settings.grace,
+    }
+}
+
+/// What the session may grant, for the transport's own windows.
+pub fn windows(settings: &SessionSettings) -> Windows {
+    let bases = settings.stream_base.saturating_mul(settings.max_streams);
+    Windows {
+        stream: settings.stream_window.max(settings.stream_base),
+        session: bases.saturating_add(settings.growth_budget),
+    }
 }
 
 /// A handle on a live session. Clones are the same session; dropping all of them does not end it.

@@ -166,6 +166,12 @@ impl Stream {
             .with(|session, _| session.connected(handle.id));
     }
 
+    /// Waits until the stream is over: for an acceptor that has not begun to move bytes, so that
+    /// it learns of a reset. Cancel-safe.
+    pub async fn over(&self) -> Result<(), Reset> {
+        poll_fn(|cx| self.sender.poll_over(cx)).await
+    }
+
     /// Resets both directions.
     pub fn reset(self, code: ResetCode, message: impl Into<String>) {
         self.sender.reset(code, message);

@@ -1,0 +1,123 @@
+//! Reading the configuration again while the process runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::{Loaded, Problems, Reread, Watch};
+
+/// What is known of the configuration's last readings, for status and metrics.
+#[derive(Debug)]
+pub struct Reloads {
+    file: Option<PathBuf>,
+    counter: Family<Outcome, Counter>,
+    state: Mutex<LastReadings>,
+}
+
+#[derive(Debug)]
+struct LastReadings {
+    loaded: SystemTime,
+    failures: u64,
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl Reloads {
+    /// `file` is none for a configuration that came from arguments.
+    pub fn new(file: Option<PathBuf>, loaded: SystemTime, registry: &mut Registry) -> Arc<Self> {
+        let counter = Family::default();
+        registry.register(
+            "causeway_config_reloads",
+            "Readings of the configuration after the first, by outcome: applied or rejected",
+            counter.clone(),
+        );
+        Arc::new(Self {
+            file,
+            counter,
+            state: Mutex::new(LastReadings {
+                loaded,
+                failures: 0,
+                error: None,
+            }),
+        })
+    }
+
+    /// For `/api/status`.
+    pub fn status(&self, format_time: impl Fn(SystemTime) -> String) -> serde_json::Value {
+        let state = self.state.lock();
+        serde_json::json!({
+            "file": self.file.as_ref().map(|file| file.display().to_string()),
+            "loaded": format_time(state.loaded),
+            "reload_failures": state.failures,
+            "last_error": state.error,
+        })
+    }
+
+    fn applied(&self, now: SystemTime) {
+        self.count("applied");
+        let mut state = self.state.lock();
+        state.loaded = now;
+        state.error = None;
+    }
+
+    fn rejected(&self, error: String) {
+        self.count("rejected");
+        let mut state = self.state.lock();
+        state.failures += 1;
+        state.error = Some(error);
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.counter.get_or_create(&Outcome { outcome }).inc();
+    }
+}
+
+/// Reads `path` again whenever `watch` says so, and hands the new configuration to `apply`, which
+/// may still reject it. What is rejected changes nothing; it is logged and counted. Never returns.
+pub async fn reload_when_changed<C>(
+    path: &Path,
+    mut watch: Watch,
+    reloads: &Reloads,
+    load: impl Fn(&Path) -> Result<Loaded<C>, Problems>,
+    mut apply: impl AsyncFnMut(C) -> Result<(), String>,
+) -> std::convert::Infallible {
+    loop {
+        let why = match watch.next().await {
+            Reread::Signal => "signal",
+            Reread::Changed => "change",
+        };
+        let outcome = match load(path) {
+            Ok(Loaded { config, sources }) => {
+                watch.follow(&sources);
+                apply(config).await
+            }
+            Err(problems) => {
+                watch.follow(problems.sources());
+                Err(problems.to_string())
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                reloads.applied(SystemTime::now());
+                tracing::info!(file = %path.display(), why, "configuration reloaded");
+            }
+            Err(error) => {
+                tracing::error!(
+                    file = %path.display(), why, %error,
+                    "the configuration is rejected; the one before stays in force"
+                );
+                reloads.rejected(error);
+            }
+        }
+    }
+}

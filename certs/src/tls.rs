@@ -12,6 +12,7 @@ mod explain;
 mod origin;
 mod peer;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -85,6 +86,19 @@ pub fn origin(trust: OriginTrust, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = owned(alpn);
     Arc::new(config)
+}
+
+/// The same, for a target whose authorities are in the file `ca`, or else are the system's.
+///
+/// # Errors
+/// What is wrong with the authorities.
+pub fn origin_for(ca: Option<&Path>, h2: bool) -> Result<Arc<ClientConfig>, OriginTrustError> {
+    let trust = match ca {
+        Some(file) => OriginTrust::from_file(file)?,
+        None => OriginTrust::system()?,
+    };
+    let alpn: &[u8] = if h2 { b"h2" } else { b"http/1.1" };
+    Ok(origin(trust, &[alpn]))
 }
 
 /// Why a configuration cannot be built.

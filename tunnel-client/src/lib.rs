@@ -1,1 +1,30 @@
-//! placeholder
+//! The compute plane's end of a tunnel.
+//!
+//! ```text
+//! config ──▶ run ─┬─ keep:    resolve ▶ dial ▶ handshake ▶ Session, again and again
+//!                 ├─ expose:  stream of the edge ▶ allow-list ▶ dial origin ▶ pump
+//!                 └─ forward: local caller ▶ Session ▶ stream to an upstream ▶ pump
+//! ```
+//!
+//! * [`config`] is `client.toml`.
+//! * [`run()`] is one client from start to stop.
+//! * `keep`, `dial`: a session to an edge, kept alive.
+//! * `expose`: the allow-list, and what is behind it.
+//! * [`hello`] is the service that is built in.
+//! * `forward`: local listeners that lead to upstreams.
+//! * `replica`: which copy this client is.
+//! * `status`, `metrics`: what can be seen of it.
+
+pub mod config;
+mod dial;
+mod expose;
+mod forward;
+pub mod hello;
+mod keep;
+mod metrics;
+mod replica;
+mod run;
+mod status;
+
+pub use replica::ReplicaError;
+pub use run::{StartError, run};

@@ -21,7 +21,7 @@ mod stream;
 pub use accept::{Incoming, StreamHandler};
 pub use io::StreamIo;
 pub use session::{
-    OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot, limits, windows,
+    OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot, bounds, limits,
 };
 pub use shared::{Closed, ClosedBy};
 pub use stream::{Reset, Stream, StreamReceiver, StreamSender};

@@ -22,7 +22,7 @@ use crate::proto::{
 use crate::session::{LivenessConfig, OpenRefusal, ProcessBudget, SessionConfig, SessionState};
 use crate::settings::SessionSettings;
 use crate::transport::TransportKind;
-use crate::transport::quic::Windows;
+use crate::transport::quic::SessionBounds;
 use crate::worker::WorkerHandle;
 
 /// How long an open may wait for room, and for its header to be with the transport.
@@ -74,12 +74,13 @@ pub fn limits(settings: &SessionSettings) -> Limits {
     }
 }
 
-/// What the session may grant, for the transport's own windows.
-pub fn windows(settings: &SessionSettings) -> Windows {
+/// What the session will do, for the transport's own limits.
+pub fn bounds(settings: &SessionSettings) -> SessionBounds {
     let bases = settings.stream_base.saturating_mul(settings.max_streams);
-    Windows {
-        stream: settings.stream_window.max(settings.stream_base),
-        session: bases.saturating_add(settings.growth_budget),
+    SessionBounds {
+        stream_window: settings.stream_window.max(settings.stream_base),
+        all_windows: bases.saturating_add(settings.growth_budget),
+        patience: settings.idle_dead_after.max(settings.dead_after),
     }
 }
 

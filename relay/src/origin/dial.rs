@@ -70,9 +70,23 @@ impl DialError {
 }
 
 impl Origin {
-    /// `tls` verifies an `https://` target and is not needed for others.
-    pub fn new(settings: OriginSettings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        Self { settings, tls }
+    /// `tls` makes what verifies an `https://` target; it is not called for others.
+    ///
+    /// # Errors
+    /// Those of `tls`.
+    pub fn new<E>(
+        settings: OriginSettings,
+        tls: impl FnOnce(&HttpsTarget) -> Result<Arc<rustls::ClientConfig>, E>,
+    ) -> Result<Self, E> {
+        let tls = match &settings.target {
+            Target::Https(https) => Some(tls(https)?),
+            Target::Tcp(_)
+            | Target::Http(_)
+            | Target::H2c(_)
+            | Target::Unix { .. }
+            | Target::Hello => None,
+        };
+        Ok(Self { settings, tls })
     }
 
     /// How it is reached.

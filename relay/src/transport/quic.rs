@@ -25,17 +25,22 @@ pub const ALPN: &[u8] = b"causeway/1";
 /// The server name that is sent and not looked at: edges are named by their certificate's URI.
 pub const SERVER_NAME: &str = "edge.causeway.invalid";
 
-/// How long a QUIC connection lives without a packet. Ours is the shorter patience.
+/// What the session will do, from which QUIC's own limits follow: they must never bind first.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionBounds {
+    /// The largest window of one stream, in bytes.
+    pub stream_window: u64,
+    /// What all streams may have under way together, in bytes: the base of each, and the budget.
+    pub all_windows: u64,
+    /// How long the session waits at most before it gives a silent connection up.
+    pub patience: Duration,
+}
+
+/// How long a QUIC connection lives without a packet, at least. Ours is the shorter patience.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the session may grant, from which QUIC's own windows follow: they must never bind first.
-#[derive(Clone, Copy, Debug)]
-pub struct Windows {
-    /// The largest window of one stream, in bytes.
-    pub stream: u64,
-    /// What all streams may have under way together, in bytes: the base of each, and the budget.
-    pub session: u64,
-}
+/// By how much QUIC's patience exceeds the session's, if that is longer.
+const MORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Room beyond the session's credit: for headers, and for what is granted while QUIC's own update
 /// is still on its way.
@@ -62,12 +67,12 @@ pub struct UnusableTls;
 /// The configuration of a listening endpoint.
 pub fn server_config(
     tls: Arc<rustls::ServerConfig>,
-    windows: Windows,
+    bounds: SessionBounds,
 ) -> Result<quinn::ServerConfig, UnusableTls> {
     let crypto = QuicServerConfig::try_from(tls).map_err(|_| UnusableTls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(transport_config(windows))
+        .transport_config(transport_config(bounds))
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BUFFER)
         .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
@@ -77,12 +82,12 @@ pub fn server_config(
 /// The configuration of one dialled connection, which shows `hint` to the edge.
 pub fn client_config(
     tls: Arc<rustls::ClientConfig>,
-    windows: Windows,
+    bounds: SessionBounds,
     hint: Option<WorkerHint>,
 ) -> Result<quinn::ClientConfig, UnusableTls> {
     let crypto = QuicClientConfig::try_from(tls).map_err(|_| UnusableTls)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport_config(windows));
+    config.transport_config(transport_config(bounds));
     if let Some(hint) = hint {
         config.initial_dst_cid_provider(Arc::new(move || first_connection_id(hint)));
     }
@@ -103,16 +108,17 @@ pub fn shown_hint(incoming: &quinn::Incoming) -> Option<WorkerHint> {
     id.first_chunk::<8>().map(|bytes| WorkerHint(*bytes))
 }
 
-fn transport_config(windows: Windows) -> Arc<TransportConfig> {
+fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
     let window = |bytes: u64| VarInt::from_u64(bytes + WINDOW_SLACK).unwrap_or(VarInt::MAX);
     let mut config = TransportConfig::default();
-    let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("a minute is a valid idle timeout");
+    let idle = IDLE_TIMEOUT.max(bounds.patience + MORE_PATIENCE);
+    let idle = IdleTimeout::try_from(idle).expect("minutes are a valid idle timeout");
     config
         .max_idle_timeout(Some(idle))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(window(windows.stream))
-        .receive_window(window(windows.session))
+        .stream_receive_window(window(bounds.stream_window))
+        .receive_window(window(bounds.all_windows))
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
     Arc::new(config)

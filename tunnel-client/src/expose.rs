@@ -1,0 +1,194 @@
+//! The allow-list: what the control plane may call here, and nothing else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use relay::origin::{Origin, Target};
+use relay::proto::{Open, ServiceInfo};
+use relay::pump::Pumped;
+use relay::settings::OriginSettings;
+use relay::{Incoming, ResetCode, ServiceName, Stream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Expose;
+use crate::hello;
+use crate::metrics::ClientMetrics;
+
+/// The services that are exposed now. Changes with the configuration.
+#[derive(Debug)]
+pub(crate) struct Exposes {
+    table: watch::Sender<Table>,
+    metrics: Arc<ClientMetrics>,
+}
+
+type Table = Arc<HashMap<ServiceName, Exposed>>;
+
+/// A list that can be taken over.
+#[derive(Debug)]
+pub(crate) struct PreparedExposes(HashMap<ServiceName, Exposed>);
+
+/// One service. `withdrawn` resets the streams of one that is not exposed any more.
+#[derive(Clone, Debug)]
+struct Exposed {
+    origin: Arc<Origin>,
+    withdrawn: CancellationToken,
+}
+
+impl Exposes {
+    /// Nothing is exposed yet.
+    pub(crate) fn new(metrics: Arc<ClientMetrics>) -> Self {
+        Self {
+            table: watch::Sender::default(),
+            metrics,
+        }
+    }
+
+    /// Makes ready what a new list needs, so that [`Self::commit`] cannot fail.
+    ///
+    /// # Errors
+    /// What is wrong with the authorities of an `https://` target.
+    pub(crate) fn prepare(&self, exposes: &[Expose]) -> Result<PreparedExposes, String> {
+        let old = self.table.borrow().clone();
+        let mut table = HashMap::new();
+        for expose in exposes {
+            let exposed = match old.get(&expose.service) {
+                Some(same) if *same.origin.settings() == expose.origin => same.clone(),
+                Some(_) | None => Exposed::new(&expose.origin)
+                    .map_err(|error| format!("service {}: {error}", expose.service))?,
+            };
+            table.insert(expose.service.clone(), exposed);
+        }
+        Ok(PreparedExposes(table))
+    }
+
+    /// Takes over a new list. Services that stay as they were keep their streams; those that are
+    /// gone or changed lose theirs.
+    pub(crate) fn commit(&self, prepared: PreparedExposes) {
+        let PreparedExposes(table) = prepared;
+        let old = self.table.send_replace(Arc::new(table));
+        let new = self.table.borrow();
+        for (service, exposed) in old.iter() {
+            let kept = new
+                .get(service)
+                .is_some_and(|new| Arc::ptr_eq(&new.origin, &exposed.origin));
+            if !kept {
+                exposed.withdrawn.cancel();
+            }
+        }
+    }
+
+    /// What the edge is told.
+    pub(crate) fn services(&self) -> Vec<ServiceInfo> {
+        let table = self.table.borrow();
+        let mut services: Vec<_> = table
+            .iter()
+            .map(|(name, exposed)| ServiceInfo {
+                name: name.clone(),
+                protocol: exposed.origin.settings().target.protocol(),
+            })
+            .collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        services
+    }
+
+    /// Which services lead where, for status.
+    pub(crate) fn targets(&self) -> Vec<(ServiceName, String)> {
+        let table = self.table.borrow();
+        let mut targets: Vec<_> = table
+            .iter()
+            .map(|(name, exposed)| (name.clone(), exposed.origin.settings().target.to_string()))
+            .collect();
+        targets.sort();
+        targets
+    }
+
+    /// Fires after every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<impl Sized + use<>> {
+        self.table.subscribe()
+    }
+
+    /// Connects a stream of the edge to what it names, if it is on the list.
+    pub(crate) async fn serve(&self, incoming: Incoming, arrival: hello::Arrival) {
+        let Incoming { open, stream } = incoming;
+        let found = self.table.borrow().get(&open.service).cloned();
+        let Some(exposed) = found else {
+            self.metrics.refused.inc();
+            tracing::warn!(service = %open.service, caller = open.caller.principal, stream = %stream.id(), "not exposed: refused");
+            return stream.reset(
+                ResetCode::UnknownService,
+                format!("{} is not exposed by this client", open.service),
+            );
+        };
+        let withdrawn = exposed.withdrawn.clone();
+        let served = async {
+            match exposed.origin.settings().target {
+                Target::Hello => say_hello(stream, &open, arrival, exposed.withdrawn).await,
+                Target::Tcp(_)
+                | Target::Http(_)
+                | Target::H2c(_)
+                | Target::Https(_)
+                | Target::Unix { .. } => self.relay(stream, &open, &exposed.origin).await,
+            }
+        };
+        if withdrawn.run_until_cancelled(served).await.is_none() {
+            tracing::info!(service = %open.service, "not exposed any more: a stream is reset");
+        }
+    }
+
+    async fn relay(&self, stream: Stream, open: &Open, origin: &Origin) {
+        let dialled = tokio::select! {
+            dialled = origin.dial() => dialled,
+            // The caller has given up.
+            _ = stream.over() => return,
+        };
+        match dialled {
+            Ok(socket) => {
+                stream.confirm_connected();
+                self.metrics.dialled("connected");
+                let Pumped { sent, received, outcome } = socket.pump(stream).await;
+                let how = match &outcome {
+                    Ok(()) => "complete".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                tracing::debug!(service = %open.service, sent, received, how, "stream over");
+            }
+            Err(error) => {
+                let code = error.reset_code();
+                self.metrics.dialled(code.label());
+                tracing::warn!(service = %open.service, target = %origin.settings().target, %error, "target not reached");
+                // The target's address is the customer's own business.
+                stream.reset(code, format!("{}: {code}", open.service));
+            }
+        }
+    }
+}
+
+impl Exposed {
+    fn new(settings: &OriginSettings) -> Result<Self, String> {
+        let origin = Origin::new(settings.clone(), |https| {
+            certs::tls::origin_for(https.ca.as_deref(), https.h2)
+        });
+        Ok(Self {
+            origin: Arc::new(origin.map_err(|error| error.to_string())?),
+            withdrawn: CancellationToken::new(),
+        })
+    }
+}
+
+async fn say_hello(
+    stream: Stream,
+    open: &Open,
+    arrival: hello::Arrival,
+    stop: CancellationToken,
+) {
+    stream.confirm_connected();
+    let arrival = hello::Arrival {
+        caller: Some(open.caller.principal.clone()),
+        caller_address: open.caller.address.map(|address| address.to_string()),
+        service: Some(open.service.to_string()),
+        stream: Some(stream.id().to_string()),
+        ..arrival
+    };
+    hello::serve_arrived(stream.into_io(), arrival, stop).await;
+}

@@ -1,0 +1,212 @@
+//! Local listeners that lead to the edge's upstreams.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use relay::driver::OpenRequest;
+use relay::listen::{BindError, Listener};
+use relay::pump::{LocalEnd, Pumped, Socket, pump};
+use relay::settings::ListenAddr;
+use relay::{Caller, ServiceName, WorkerHandle};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Forward;
+use crate::keep::Link;
+use crate::metrics::ClientMetrics;
+
+/// How long a caller waits for a session before it is reset.
+const SESSION_WAIT: Duration = Duration::from_secs(10);
+
+/// How many callers a client serves at once; further ones wait in the kernel's backlog.
+const MAX_CALLERS: usize = 16_384;
+
+/// All forwards. Changes with the configuration.
+#[derive(Debug)]
+pub(crate) struct Forwards {
+    worker: WorkerHandle,
+    link: Arc<Link>,
+    metrics: Arc<ClientMetrics>,
+    open: Mutex<HashMap<Key, OpenForward>>,
+    callers: TaskTracker,
+    room: Arc<Semaphore>,
+}
+
+/// A listener is the same as long as what it listens on and leads to is.
+type Key = (ServiceName, ListenAddr);
+
+/// Listeners that are bound and not yet served.
+#[derive(Debug)]
+pub(crate) struct PreparedForwards {
+    wanted: Vec<Key>,
+    bound: Vec<(Key, Listener)>,
+}
+
+#[derive(Debug)]
+struct OpenForward {
+    address: ListenAddr,
+    stop: CancellationToken,
+}
+
+impl Forwards {
+    pub(crate) fn new(worker: WorkerHandle, link: Arc<Link>, metrics: Arc<ClientMetrics>) -> Self {
+        Self {
+            worker,
+            link,
+            metrics,
+            open: Mutex::default(),
+            callers: TaskTracker::new(),
+            room: Arc::new(Semaphore::new(MAX_CALLERS)),
+        }
+    }
+
+    /// Binds what is new, so that [`Self::commit`] cannot fail.
+    ///
+    /// # Errors
+    /// If a listener cannot be bound.
+    pub(crate) async fn prepare(&self, forwards: &[Forward]) -> Result<PreparedForwards, BindError> {
+        let wanted: Vec<Key> = forwards
+            .iter()
+            .flat_map(|forward| {
+                let key = |listen: &ListenAddr| (forward.service.clone(), listen.clone());
+                forward.listen.iter().map(key)
+            })
+            .collect();
+        let mut bound = Vec::new();
+        for key in &wanted {
+            if !self.open.lock().contains_key(key) {
+                bound.push((key.clone(), self.bind(&key.1).await?));
+            }
+        }
+        Ok(PreparedForwards { wanted, bound })
+    }
+
+    /// Opens what is new and closes what is gone; callers of what is closed finish undisturbed.
+    pub(crate) fn commit(&self, prepared: PreparedForwards) {
+        let PreparedForwards { wanted, bound } = prepared;
+        let mut open = self.open.lock();
+        open.retain(|key, forward| {
+            let stays = wanted.contains(key);
+            if !stays {
+                tracing::info!(service = %key.0, listen = %forward.address, "forward closed");
+                forward.stop.cancel();
+            }
+            stays
+        });
+        for (key, listener) in bound {
+            let forward = OpenForward {
+                address: listener.address(),
+                stop: CancellationToken::new(),
+            };
+            tracing::info!(service = %key.0, listen = %forward.address, "forward open");
+            self.accept(key.0.clone(), listener, forward.stop.clone());
+            open.insert(key, forward);
+        }
+    }
+
+    /// Listens no more, and waits until the last caller is gone.
+    pub(crate) async fn close(&self) {
+        for forward in self.open.lock().values() {
+            forward.stop.cancel();
+        }
+        self.callers.close();
+        self.callers.wait().await;
+    }
+
+    /// What listens where, for status.
+    pub(crate) fn addresses(&self) -> Vec<(ServiceName, ListenAddr)> {
+        let open = self.open.lock();
+        let mut all: Vec<_> = open
+            .iter()
+            .map(|((service, _), forward)| (service.clone(), forward.address.clone()))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// On the worker, whose loop will wait for callers.
+    async fn bind(&self, address: &ListenAddr) -> Result<Listener, BindError> {
+        let address = address.clone();
+        let bind = move || Listener::bind(&address, "[[forward]] listen");
+        self.worker
+            .spawn(async move { bind() })
+            .await
+            .expect("binding does not panic and its worker outlives it")
+    }
+
+    fn accept(&self, service: ServiceName, listener: Listener, stop: CancellationToken) {
+        let (link, metrics) = (self.link.clone(), self.metrics.clone());
+        let (callers, room) = (self.callers.clone(), self.room.clone());
+        let accepting = async move {
+            loop {
+                let Ok(permit) = room.clone().acquire_owned().await else {
+                    return;
+                };
+                let (socket, address) = listener.accept().await;
+                let caller = Caller {
+                    principal: format!("forward/{service}"),
+                    address,
+                };
+                let (link, metrics, service) = (link.clone(), metrics.clone(), service.clone());
+                callers.spawn(async move {
+                    serve(&link, &metrics, service, caller, socket).await;
+                    drop(permit);
+                });
+            }
+        };
+        self.worker
+            .spawn(async move { stop.run_until_cancelled(accepting).await });
+    }
+}
+
+/// Moves one caller's bytes.
+async fn serve(
+    link: &Link,
+    metrics: &ClientMetrics,
+    service: ServiceName,
+    caller: Caller,
+    socket: Socket,
+) {
+    let Ok(session) = timeout(SESSION_WAIT, link.session()).await else {
+        metrics.forwarded("no_session");
+        tracing::warn!(%service, "a caller is reset: no session with an edge");
+        return reset(socket);
+    };
+    let request = OpenRequest {
+        service: service.clone(),
+        caller,
+        traceparent: None,
+    };
+    let stream = match session.open(request).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            metrics.forwarded("not_opened");
+            tracing::warn!(%service, %error, "a caller is reset: no stream");
+            return reset(socket);
+        }
+    };
+    let pumped = pump(stream, socket, LocalEnd::Caller).await;
+    report(metrics, &service, &pumped);
+}
+
+fn report(metrics: &ClientMetrics, service: &ServiceName, pumped: &Pumped) {
+    let Pumped { sent, received, outcome } = pumped;
+    match outcome {
+        Ok(()) => {
+            metrics.forwarded("complete");
+            tracing::debug!(%service, sent, received, "caller complete");
+        }
+        Err(error) => {
+            metrics.forwarded("reset");
+            tracing::debug!(%service, sent, received, %error, "caller reset");
+        }
+    }
+}
+
+fn reset(socket: Socket) {
+    relay::pump::Local::reset_on_close(&socket);
+}

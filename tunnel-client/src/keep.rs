@@ -1,0 +1,426 @@
+//! A session to an edge, kept alive: dial, use, dial again.
+//!
+//! ```text
+//!           ┌─────────── every address failed: wait ───────────┐
+//!           ▼                                                  │
+//! resolve ──▶ dial the next address ──failed──▶ at once the next one
+//!                    │
+//!                    └──reached──▶ connected ──lost──▶ resolve
+//! ```
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use parking_lot::Mutex;
+use rand::RngExt;
+use relay::driver::{ClosedBy, SessionOptions, StreamHandler};
+use relay::proto::{
+    Attempt, Features, Hello, Instance, Limits, ReplicaId, SOFTWARE, VersionRange, WorkerHint,
+};
+use relay::settings::{Host, HostPort, format_duration};
+use relay::{CloseCode, Closed, Session, WorkerHandle};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::BackoffSettings;
+use crate::dial::{DialError, Dialer, Reached};
+use crate::expose::Exposes;
+use crate::hello;
+use crate::metrics::ClientMetrics;
+
+/// What a session is kept with.
+pub(crate) struct Keeper {
+    pub(crate) addresses: Vec<HostPort>,
+    pub(crate) dialer: Dialer,
+    pub(crate) backoff: BackoffSettings,
+    pub(crate) replica: ReplicaId,
+    pub(crate) instance: Instance,
+    pub(crate) limits: Limits,
+    pub(crate) options: SessionOptions,
+    pub(crate) cluster: String,
+    /// Where connections are born and sessions live.
+    pub(crate) worker: WorkerHandle,
+    pub(crate) exposes: Arc<Exposes>,
+    pub(crate) metrics: Arc<ClientMetrics>,
+    pub(crate) link: Arc<Link>,
+}
+
+/// What others see of the keeper's work.
+#[derive(Debug)]
+pub(crate) struct Link {
+    session: watch::Sender<Option<Live>>,
+    dialing: Mutex<Dialing>,
+}
+
+/// The session that there is.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    pub(crate) edge: String,
+    pub(crate) edge_software: String,
+    pub(crate) since: std::time::SystemTime,
+}
+
+/// Where the keeper stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialing {
+    pub(crate) state: DialState,
+    pub(crate) attempt: u64,
+    pub(crate) last_error: Option<String>,
+    pub(crate) next_attempt: Option<Instant>,
+}
+
+/// See [`Dialing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DialState {
+    Dialing,
+    Connected,
+    Waiting,
+}
+
+impl Link {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            session: watch::Sender::new(None),
+            dialing: Mutex::new(Dialing {
+                state: DialState::Dialing,
+                attempt: 0,
+                last_error: None,
+                next_attempt: None,
+            }),
+        })
+    }
+
+    /// The session, if there is one now.
+    pub(crate) fn live(&self) -> Option<Live> {
+        self.session.borrow().clone().filter(|live| live.session.is_open())
+    }
+
+    /// The session, as soon as there is one. Cancel-safe.
+    pub(crate) async fn session(&self) -> Session {
+        let mut watched = self.session.subscribe();
+        loop {
+            if let Some(live) = self.live() {
+                return live.session;
+            }
+            if watched.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Where the keeper stands.
+    pub(crate) fn dialing(&self) -> Dialing {
+        self.dialing.lock().clone()
+    }
+
+    fn update(&self, update: impl FnOnce(&mut Dialing)) {
+        update(&mut self.dialing.lock());
+    }
+}
+
+impl Keeper {
+    /// Keeps a session until `stop`, then lets the last one drain for `grace`.
+    pub(crate) async fn run(self, stop: CancellationToken, grace: Duration) {
+        let mut attempts = Attempts::new(&self.backoff);
+        while !stop.is_cancelled() {
+            let Some(outcome) = stop.run_until_cancelled(self.reach(&mut attempts)).await else {
+                return;
+            };
+            let Reached { established, edge } = match outcome {
+                Ok(reached) => reached,
+                Err(retry_after) => {
+                    self.wait(&mut attempts, retry_after, &stop).await;
+                    continue;
+                }
+            };
+            let began = Instant::now();
+            let closed = self.live(established, edge, &mut attempts, &stop, grace).await;
+            if began.elapsed() >= self.backoff.stable_after {
+                attempts.forget_failures();
+            }
+            self.link.update(|dialing| {
+                dialing.state = DialState::Dialing;
+                dialing.last_error = Some(closed.to_string());
+            });
+            report_loss(&closed);
+            let deliberate = closed.close.retry_after.is_some()
+                || closed.close.code == CloseCode::Superseded;
+            if deliberate || began.elapsed() < self.backoff.stable_after {
+                self.wait(&mut attempts, closed.close.retry_after, &stop).await;
+            }
+        }
+    }
+
+    /// Tries every address once; the error is how long the edge asked to wait.
+    async fn reach(&self, attempts: &mut Attempts) -> Result<Reached, Option<Duration>> {
+        let mut addresses = self.resolve(attempts.last_address).await;
+        let mut retry_after = None;
+        while let Some(address) = addresses.pop_front() {
+            attempts.number += 1;
+            attempts.last_address = Some(address);
+            self.link.update(|dialing| {
+                dialing.state = DialState::Dialing;
+                dialing.attempt = attempts.number;
+                dialing.next_attempt = None;
+            });
+            match self.dial(address, attempts).await {
+                Ok(reached) => {
+                    self.metrics.attempted("reached");
+                    return Ok(reached);
+                }
+                Err(error) => {
+                    self.metrics.attempted("failed");
+                    tracing::warn!(%error, attempt = attempts.number, "edge not reached");
+                    let refusal = error.refusal();
+                    retry_after = retry_after.max(refusal.and_then(|close| close.retry_after));
+                    self.failed(error.to_string());
+                }
+            }
+        }
+        Err(retry_after)
+    }
+
+    async fn dial(&self, address: SocketAddr, attempts: &Attempts) -> Result<Reached, DialError> {
+        let hello = Hello {
+            versions: VersionRange::SUPPORTED,
+            features: Features::SUPPORTED,
+            software: SOFTWARE.to_owned(),
+            replica: self.replica.clone(),
+            instance: self.instance,
+            attempt: Attempt(attempts.number),
+            limits: self.limits,
+            services: self.exposes.services(),
+            continues: None,
+        };
+        let (dialer, hint) = (self.dialer.clone(), attempts.hint);
+        // The connection is born on the worker that will move its bytes.
+        let dialled = self.worker.spawn(async move { dialer.dial(address, hint, hello).await });
+        match AbortOnDrop(dialled).join().await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(DialError::Unusable(format!("dialling failed: {error}"), address)),
+        }
+    }
+
+    /// Every address of every edge, the last one that was tried at the end.
+    async fn resolve(&self, last: Option<SocketAddr>) -> VecDeque<SocketAddr> {
+        let mut addresses = VecDeque::new();
+        for edge in &self.addresses {
+            match lookup(edge).await {
+                Ok(found) => addresses.extend(found),
+                Err(error) => {
+                    tracing::warn!(%edge, %error, "edge not resolved");
+                    self.failed(format!("{edge}: {error}"));
+                }
+            }
+        }
+        if let Some(position) = addresses.iter().position(|address| Some(*address) == last) {
+            addresses.rotate_left(position + 1);
+        }
+        addresses
+    }
+
+    /// Runs a session until it is over.
+    async fn live(
+        &self,
+        established: relay::driver::handshake::Established,
+        edge: String,
+        attempts: &mut Attempts,
+        stop: &CancellationToken,
+        grace: Duration,
+    ) -> Closed {
+        attempts.hint = established.ack.worker_hint.or(attempts.hint);
+        let edge_software = established.ack.software.clone();
+        let session = Session::start(
+            established,
+            self.options.clone(),
+            self.worker.clone(),
+            self.handler(&edge),
+        );
+        let address = session.snapshot().remote;
+        tracing::info!(session = %session.id(), edge, %address, "connected");
+        self.link.update(|dialing| {
+            dialing.state = DialState::Connected;
+            dialing.last_error = None;
+        });
+        self.link.session.send_replace(Some(Live {
+            session: session.clone(),
+            edge,
+            edge_software,
+            since: std::time::SystemTime::now(),
+        }));
+        let mut changes = self.exposes.changes();
+        loop {
+            tokio::select! {
+                closed = session.closed() => {
+                    self.link.session.send_replace(None);
+                    return closed;
+                }
+                Ok(()) = changes.changed() => {
+                    session.announce_services(self.exposes.services());
+                }
+                () = stop.cancelled() => {
+                    session.drain(grace).await;
+                    session.finished().await;
+                }
+            }
+        }
+    }
+
+    fn handler(&self, edge: &str) -> StreamHandler {
+        let exposes = self.exposes.clone();
+        let link = self.link.clone();
+        let arrival = hello::Arrival {
+            edge: Some(edge.to_owned()),
+            cluster: Some(self.cluster.clone()),
+            ..hello::Arrival::default()
+        };
+        Arc::new(move |incoming| {
+            let (exposes, mut arrival) = (exposes.clone(), arrival.clone());
+            if let Some(live) = link.live() {
+                let snapshot = live.session.snapshot();
+                arrival.transport = Some(snapshot.transport.to_string());
+                arrival.key_exchange = Some(snapshot.key_exchange);
+            }
+            Box::pin(async move { exposes.serve(incoming, arrival).await })
+        })
+    }
+
+    async fn wait(
+        &self,
+        attempts: &mut Attempts,
+        retry_after: Option<Duration>,
+        stop: &CancellationToken,
+    ) {
+        let delay = attempts.next_delay().max(retry_after.unwrap_or_default());
+        let until = Instant::now() + delay;
+        self.link.update(|dialing| {
+            dialing.state = DialState::Waiting;
+            dialing.next_attempt = Some(until);
+        });
+        tracing::debug!(delay = format_duration(delay), "waiting before the next attempt");
+        let _: Option<()> = stop.run_until_cancelled(tokio::time::sleep_until(until)).await;
+    }
+
+    fn failed(&self, error: String) {
+        self.link.update(|dialing| dialing.last_error = Some(error));
+    }
+}
+
+/// What is remembered from one attempt to the next.
+struct Attempts {
+    number: u64,
+    last_address: Option<SocketAddr>,
+    hint: Option<WorkerHint>,
+    policy: ExponentialBuilder,
+    bounds: ExponentialBackoff,
+}
+
+impl Attempts {
+    fn new(settings: &BackoffSettings) -> Self {
+        let policy = ExponentialBuilder::new()
+            .with_min_delay(settings.initial)
+            .with_max_delay(settings.max)
+            .with_factor(2.0)
+            .without_max_times();
+        Self {
+            number: 0,
+            last_address: None,
+            hint: None,
+            policy,
+            bounds: policy.build(),
+        }
+    }
+
+    /// A random time up to a bound that doubles ("full jitter"), so that the clients of an edge
+    /// that comes back do not all come at once.
+    fn next_delay(&mut self) -> Duration {
+        let bound = self.bounds.next().expect("the number of attempts has no bound");
+        bound.mul_f64(rand::rng().random_range(0.0..=1.0))
+    }
+
+    fn forget_failures(&mut self) {
+        self.bounds = self.policy.build();
+    }
+}
+
+/// Aborts a task on another worker when its caller is gone.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> AbortOnDrop<T> {
+    async fn join(mut self) -> Result<T, tokio::task::JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn lookup(edge: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
+    match &edge.host {
+        Host::Ip(ip) => Ok(vec![(*ip, edge.port).into()]),
+        Host::Name(name) => {
+            let found = tokio::net::lookup_host((name.as_str(), edge.port)).await?;
+            Ok(found.collect())
+        }
+    }
+}
+
+fn report_loss(closed: &Closed) {
+    if closed.close.code == CloseCode::Superseded {
+        tracing::error!(
+            "another client with the same identity and replica has taken over; \
+             is a copy of this state directory in use?"
+        );
+        return;
+    }
+    match closed.by {
+        ClosedBy::Local => tracing::info!(%closed, "disconnected"),
+        ClosedBy::Peer | ClosedBy::Network => tracing::warn!(%closed, "disconnected"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts() -> Attempts {
+        Attempts::new(&BackoffSettings {
+            initial: Duration::from_millis(500),
+            max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(10),
+        })
+    }
+
+    #[test]
+    fn delays_are_random_below_a_bound_that_doubles_to_its_maximum() {
+        let mut longest = [Duration::ZERO; 10];
+        for _ in 0..200 {
+            let mut attempts = attempts();
+            for (nth, longest) in longest.iter_mut().enumerate() {
+                let bound = Duration::from_millis(500 << nth).min(Duration::from_secs(30));
+                let delay = attempts.next_delay();
+                assert!(delay <= bound, "{nth}: {delay:?}");
+                *longest = delay.max(*longest);
+            }
+        }
+        assert!(longest[9] > Duration::from_secs(20), "jitter is full: {longest:?}");
+    }
+
+    #[test]
+    fn a_stable_session_begins_again_at_the_first_bound() {
+        let mut attempts = attempts();
+        for _ in 0..10 {
+            attempts.next_delay();
+        }
+        attempts.forget_failures();
+        assert!(attempts.next_delay() <= Duration::from_millis(500));
+    }
+}

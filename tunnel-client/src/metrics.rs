@@ -1,0 +1,65 @@
+//! What a client counts beyond its sessions and streams.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// The client's own counters.
+#[derive(Debug)]
+pub(crate) struct ClientMetrics {
+    attempts: Family<Outcome, Counter>,
+    dials: Family<Outcome, Counter>,
+    forwarded: Family<Outcome, Counter>,
+    /// Streams for services that are not on the allow-list.
+    pub(crate) refused: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl ClientMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            attempts: Family::default(),
+            dials: Family::default(),
+            forwarded: Family::default(),
+            refused: Counter::default(),
+        };
+        registry.register(
+            "causeway_edge_attempts",
+            "Attempts to reach an edge, by outcome",
+            metrics.attempts.clone(),
+        );
+        registry.register(
+            "causeway_target_dials",
+            "Targets dialled for streams of the edge, by outcome",
+            metrics.dials.clone(),
+        );
+        registry.register(
+            "causeway_forward_callers",
+            "Local callers of forwards, by what became of them",
+            metrics.forwarded.clone(),
+        );
+        registry.register(
+            "causeway_exposes_refused",
+            "Streams of the edge for services that are not exposed",
+            metrics.refused.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn attempted(&self, outcome: &'static str) {
+        self.attempts.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn dialled(&self, outcome: &'static str) {
+        self.dials.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn forwarded(&self, outcome: &'static str) {
+        self.forwarded.get_or_create(&Outcome { outcome }).inc();
+    }
+}

@@ -1,0 +1,209 @@
+//! One client, from start to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use certs::{CertsError, ClusterId, Material, Role};
+use prometheus_client::registry::Registry;
+use relay::admin::{Admin, Listeners, check_loops, register_process_metrics};
+use relay::driver::{SessionOptions, bounds, limits};
+use relay::listen::BindError;
+use relay::memory::process_budget;
+use relay::metrics::RelayMetrics;
+use relay::proto::Instance;
+use relay::settings::{Loaded, Reloads, WatchError, reload_when_changed, watch};
+use relay::transport::quic;
+use relay::Workers;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::dial::Dialer;
+use crate::expose::Exposes;
+use crate::forward::Forwards;
+use crate::keep::{Keeper, Link};
+use crate::metrics::ClientMetrics;
+use crate::replica::{Replica, ReplicaError};
+use crate::status::Status;
+
+/// Why a client cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] CertsError),
+    /// Its identity is not a client's.
+    #[error(
+        "{}: this certificate is for {found}; a client needs one made by `causeway certs issue client TENANT/CLUSTER`",
+        dir.display()
+    )]
+    NotAClient {
+        /// The identity directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
+    /// Something that the configuration names cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// Its state directory cannot be used.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// SIGHUP cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// A thread cannot be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(std::io::Error),
+}
+
+impl StartError {
+    /// Whether only another configuration or identity can help.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Identity(_) | Self::NotAClient { .. } | Self::Configuration(_) => true,
+            Self::Replica(_) | Self::Bind(_) | Self::Watch(_) | Self::Threads(_) => false,
+        }
+    }
+}
+
+/// Runs a client until `stop`, then drains: local listeners close, streams may finish for as long
+/// as the configuration says, the rest is reset. `file` is where the configuration came from, if
+/// it came from a file; then its changes are followed.
+///
+/// # Errors
+/// [`StartError`], before anything was dialled.
+pub async fn run(
+    loaded: Loaded<Config>,
+    file: Option<PathBuf>,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let Loaded { config, sources } = loaded;
+    let started = SystemTime::now();
+    let material = certs::load(&config.identity_dir)?;
+    let cluster = cluster(&config, &material)?;
+    let replica = Replica::acquire(&config.state_dir)?;
+
+    let mut registry = Registry::default();
+    register_process_metrics(&mut registry, env!("CARGO_PKG_VERSION"));
+    let relay_metrics = Arc::new(RelayMetrics::register(&mut registry));
+    let metrics = Arc::new(ClientMetrics::register(&mut registry));
+    let reloads = Reloads::new(file.clone(), started, &mut registry);
+
+    let watch = file.as_ref().map(|_| watch(&sources)).transpose()?;
+    let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
+    let workers = Workers::start(config.workers, "worker").map_err(StartError::Threads)?;
+    let link = Link::new();
+    let exposes = Arc::new(Exposes::new(metrics.clone()));
+    let forwards = Forwards::new(workers.first().clone(), link.clone(), metrics.clone());
+    let forwards = Arc::new(forwards);
+    let prepared = exposes.prepare(&config.exposes);
+    exposes.commit(prepared.map_err(StartError::Configuration)?);
+    forwards.commit(forwards.prepare(&config.forwards).await?);
+
+    let status = Arc::new(Status {
+        material: material.clone(),
+        started,
+        reloads: reloads.clone(),
+        link: link.clone(),
+        exposes: exposes.clone(),
+        forwards: forwards.clone(),
+        admin: listeners.admin_address(),
+        telemetry: listeners.telemetry_address(),
+    });
+    tracing::info!(
+        %cluster, replica = %replica.id, admin = ?status.admin.as_ref().map(ToString::to_string),
+        exposes = config.exposes.len(), forwards = config.forwards.len(), "client started"
+    );
+    let keeper = Keeper {
+        addresses: config.edge.addresses.clone(),
+        dialer: Dialer {
+            tls: certs::tls::client(&material, &[quic::ALPN]),
+            bounds: bounds(&config.session),
+            timeout: config.session.handshake_timeout,
+        },
+        backoff: config.backoff.clone(),
+        replica: replica.id.clone(),
+        instance: Instance::from_bytes(rand::random()),
+        limits: limits(&config.session),
+        options: SessionOptions::new(&config.session, Arc::new(process_budget()), relay_metrics),
+        cluster: cluster.to_string(),
+        worker: workers.first().clone(),
+        exposes: exposes.clone(),
+        metrics,
+        link,
+    };
+    let grace = config.session.drain;
+    let served = CancellationToken::new();
+    let serving = tokio::spawn(listeners.serve(admin(status, &workers, registry), served.clone()));
+    let keeping = workers.first().spawn(keeper.run(stop.clone(), grace));
+
+    let reloading = async {
+        let (Some(file), Some(watch)) = (&file, watch) else {
+            return std::future::pending().await;
+        };
+        let apply = async |new: Config| apply(&config, &new, &exposes, &forwards).await;
+        match reload_when_changed(file, watch, &reloads, Config::load, apply).await {}
+    };
+    let _: Option<()> = stop.run_until_cancelled(reloading).await;
+
+    tracing::info!("stopping: streams may finish");
+    let closing = async {
+        let _ = tokio::time::timeout(grace, forwards.close()).await;
+    };
+    let (kept, ()) = tokio::join!(keeping, closing);
+    if let Err(error) = kept {
+        tracing::error!(%error, "keeping the session failed");
+    }
+    served.cancel();
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "serving health and status failed");
+    }
+    Ok(())
+}
+
+fn cluster(config: &Config, material: &Material) -> Result<ClusterId, StartError> {
+    match &material.identity().role {
+        Role::Client(cluster) => Ok(cluster.clone()),
+        Role::Edge(_) | Role::Service(_) => Err(StartError::NotAClient {
+            dir: config.identity_dir.clone(),
+            found: material.identity().to_string(),
+        }),
+    }
+}
+
+/// Takes over what can be taken over while running: all of it or nothing.
+async fn apply(
+    started: &Config,
+    new: &Config,
+    exposes: &Exposes,
+    forwards: &Forwards,
+) -> Result<(), String> {
+    let prepared_exposes = exposes.prepare(&new.exposes)?;
+    let prepared_forwards = forwards.prepare(&new.forwards).await;
+    forwards.commit(prepared_forwards.map_err(|error| error.to_string())?);
+    exposes.commit(prepared_exposes);
+    let restart = Config::restart_keys(started, new);
+    if !restart.is_empty() {
+        tracing::warn!(keys = restart.join(", "), "changed, but only a restart takes it over");
+    }
+    Ok(())
+}
+
+fn admin(status: Arc<Status>, workers: &Workers, registry: Registry) -> Admin {
+    let loops: Vec<_> = workers
+        .handles()
+        .iter()
+        .map(|worker| (format!("worker {}", worker.index()), worker.runtime().clone()))
+        .collect();
+    let ready = status.clone();
+    Admin {
+        status: Arc::new(move || status.document()),
+        readiness: Arc::new(move || ready.readiness()),
+        liveness: Arc::new(move || Box::pin(check_loops(loops.clone()))),
+        registry: Arc::new(registry),
+    }
+}

@@ -1,0 +1,128 @@
+//! What a client tells of itself at `/api/status` and `/readyz`.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use certs::Material;
+use certs::validity::rfc3339;
+use relay::admin::Readiness;
+use relay::settings::{ListenAddr, Reloads};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::expose::Exposes;
+use crate::forward::Forwards;
+use crate::keep::{DialState, Link, Live};
+
+/// Everything that is told, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) material: Material,
+    pub(crate) started: SystemTime,
+    pub(crate) reloads: Arc<Reloads>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) exposes: Arc<Exposes>,
+    pub(crate) forwards: Arc<Forwards>,
+    pub(crate) admin: Option<ListenAddr>,
+    pub(crate) telemetry: Option<ListenAddr>,
+}
+
+impl Status {
+    /// The document of `/api/status`.
+    pub(crate) fn document(&self) -> Value {
+        let readiness = self.readiness();
+        let reasons = match &readiness {
+            Readiness::Ready => Vec::new(),
+            Readiness::NotReady { reasons } => reasons.clone(),
+        };
+        json!({
+            "role": "client",
+            "version": env!("CARGO_PKG_VERSION"),
+            "identity": self.material.identity().to_string(),
+            "certificate_expires": rfc3339(self.material.not_after()),
+            "started": time(self.started),
+            "ready": readiness == Readiness::Ready,
+            "reasons": reasons,
+            "config": self.reloads.status(time),
+            "listen": {
+                "admin": self.admin.as_ref().map(ToString::to_string),
+                "telemetry": self.telemetry.as_ref().map(ToString::to_string),
+            },
+            "sessions": self.link.live().iter().map(session).collect::<Vec<_>>(),
+            "exposes": self.exposes.targets().into_iter().map(|(service, target)| {
+                json!({"service": service.as_str(), "target": target})
+            }).collect::<Vec<_>>(),
+            "forwards": self.forwards(),
+            "dialing": self.dialing(),
+        })
+    }
+
+    /// Ready is a client through whose session a round trip has worked.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let reason = match self.link.live() {
+            Some(live) if live.session.is_answered() => return Readiness::Ready,
+            Some(live) => format!("the edge {} has not answered a ping yet", live.edge),
+            None => match self.link.dialing().last_error {
+                Some(error) => format!("no session with an edge: {error}"),
+                None => "no session with an edge yet".to_owned(),
+            },
+        };
+        Readiness::NotReady {
+            reasons: vec![reason],
+        }
+    }
+
+    fn forwards(&self) -> Vec<Value> {
+        let mut services: Vec<(String, Vec<String>)> = Vec::new();
+        for (service, address) in self.forwards.addresses() {
+            let (service, address) = (service.to_string(), address.to_string());
+            match services.last_mut().filter(|(last, _)| *last == service) {
+                Some((_, addresses)) => addresses.push(address),
+                None => services.push((service, vec![address])),
+            }
+        }
+        services
+            .into_iter()
+            .map(|(service, listen)| json!({"service": service, "listen": listen}))
+            .collect()
+    }
+
+    fn dialing(&self) -> Value {
+        let dialing = self.link.dialing();
+        let remaining = dialing
+            .next_attempt
+            .filter(|_| dialing.state == DialState::Waiting)
+            .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64);
+        json!({
+            "state": match dialing.state {
+                DialState::Dialing => "dialing",
+                DialState::Connected => "connected",
+                DialState::Waiting => "waiting",
+            },
+            "attempt": dialing.attempt,
+            "last_error": dialing.last_error,
+            "next_attempt_in_ms": remaining,
+        })
+    }
+}
+
+fn session(live: &Live) -> Value {
+    let snapshot = live.session.snapshot();
+    json!({
+        "id": live.session.id().to_string(),
+        "peer": live.edge,
+        "transport": snapshot.transport.label(),
+        "remote": snapshot.remote.to_string(),
+        "since": time(live.since),
+        "rtt_ms": snapshot.rtt.as_secs_f64() * 1000.0,
+        "streams": snapshot.streams,
+        "bytes_sent": snapshot.bytes_sent,
+        "bytes_received": snapshot.bytes_received,
+        "key_exchange": snapshot.key_exchange,
+        "version": live.edge_software,
+    })
+}
+
+fn time(time: SystemTime) -> String {
+    rfc3339(time.into())
+}

@@ -82,26 +82,12 @@ impl Listener {
     /// [`BindError`] if the address is taken, is not this machine's, or may not be used.
     pub fn bind(address: &ListenAddr, key: &'static str) -> Result<Self, BindError> {
         let bound = match address {
-            ListenAddr::Ip(ip) => bind_tcp(*ip),
+            ListenAddr::Ip(ip) => listening(*ip).and_then(served_here),
             ListenAddr::Unix(path) => bind_unix(path),
         };
-        let address = address.clone();
-        match bound {
-            Ok(socket) => Ok(Self(socket)),
-            Err(Failure::NotASocket) => Err(BindError::NotASocket { address, key }),
-            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(BindError::InUse { address, key })
-            }
-            Err(Failure::Io(error)) => {
-                let hint = hint(&error);
-                Err(BindError::System {
-                    address,
-                    error,
-                    hint,
-                    key,
-                })
-            }
-        }
+        bound
+            .map(Self)
+            .map_err(|error| describe(error, address.clone(), key))
     }
 
     /// Where it listens; the port is the real one if 0 was asked for.
@@ -180,13 +166,31 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> Result<Bound, Failure> {
+/// Binds a TCP listener that belongs to no event loop yet, so that several can share it.
+///
+/// # Errors
+/// As [`Listener::bind`].
+pub fn bind_tcp(
+    address: SocketAddr,
+    key: &'static str,
+) -> Result<std::net::TcpListener, BindError> {
+    listening(address).map_err(|error| describe(error, ListenAddr::Ip(address), key))
+}
+
+fn listening(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(socket.into())?;
+    Ok(socket.into())
+}
+
+fn served_here(listener: std::net::TcpListener) -> Result<Bound, Failure> {
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     Ok(Bound::Tcp(listener, address))
 }
@@ -223,6 +227,21 @@ fn clear(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
         Ok(()) | Err(_) => Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
+    }
+}
+
+fn describe(failure: Failure, address: ListenAddr, key: &'static str) -> BindError {
+    match failure {
+        Failure::NotASocket => BindError::NotASocket { address, key },
+        Failure::Io(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            BindError::InUse { address, key }
+        }
+        Failure::Io(error) => BindError::System {
+            hint: hint(&error),
+            address,
+            error,
+            key,
+        },
     }
 }
 

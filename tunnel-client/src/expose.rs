@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use relay::origin::{Origin, Target};
+use relay::origin::{Origin, Served, Target};
 use relay::proto::{Open, ServiceInfo};
-use relay::pump::Pumped;
 use relay::settings::OriginSettings;
 use relay::{Incoming, ResetCode, ServiceName, Stream};
 use tokio::sync::watch;
@@ -137,28 +136,15 @@ impl Exposes {
     }
 
     async fn relay(&self, stream: Stream, open: &Open, origin: &Origin) {
-        let dialled = tokio::select! {
-            dialled = origin.dial() => dialled,
-            // The caller has given up.
-            _ = stream.over() => return,
-        };
-        match dialled {
-            Ok(socket) => {
-                stream.confirm_connected();
-                self.metrics.dialled("connected");
-                let Pumped { sent, received, outcome } = socket.pump(stream).await;
-                let how = match &outcome {
-                    Ok(()) => "complete".to_owned(),
-                    Err(error) => error.to_string(),
-                };
-                tracing::debug!(service = %open.service, sent, received, how, "stream over");
-            }
-            Err(error) => {
-                let code = error.reset_code();
-                self.metrics.dialled(code.label());
-                tracing::warn!(service = %open.service, target = %origin.settings().target, %error, "target not reached");
-                // The target's address is the customer's own business.
-                stream.reset(code, format!("{}: {code}", open.service));
+        let (service, id) = (&open.service, stream.id());
+        let served = origin.serve(stream, service).await;
+        self.metrics.dialled(served.label());
+        match served {
+            Served::Pumped(pumped) => tracing::debug!(%service, stream = %id, %pumped, "over"),
+            Served::GivenUp => tracing::debug!(%service, stream = %id, "the caller gave up"),
+            Served::NotReached(error) => {
+                let target = &origin.settings().target;
+                tracing::warn!(%service, stream = %id, %target, %error, "target not reached");
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use relay::driver::OpenRequest;
 use relay::listen::{BindError, Listener};
-use relay::pump::{LocalEnd, Pumped, Socket, pump};
+use relay::pump::{LocalEnd, Socket, pump};
 use relay::settings::ListenAddr;
 use relay::{Caller, ServiceName, WorkerHandle};
 use tokio::sync::Semaphore;
@@ -190,21 +190,11 @@ async fn serve(
         }
     };
     let pumped = pump(stream, socket, LocalEnd::Caller).await;
-    report(metrics, &service, &pumped);
-}
-
-fn report(metrics: &ClientMetrics, service: &ServiceName, pumped: &Pumped) {
-    let Pumped { sent, received, outcome } = pumped;
-    match outcome {
-        Ok(()) => {
-            metrics.forwarded("complete");
-            tracing::debug!(%service, sent, received, "caller complete");
-        }
-        Err(error) => {
-            metrics.forwarded("reset");
-            tracing::debug!(%service, sent, received, %error, "caller reset");
-        }
-    }
+    metrics.forwarded(match pumped.outcome {
+        Ok(()) => "complete",
+        Err(_) => "reset",
+    });
+    tracing::debug!(%service, %pumped, "caller over");
 }
 
 fn reset(socket: Socket) {

@@ -12,7 +12,7 @@ use relay::listen::BindError;
 use relay::memory::process_budget;
 use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
-use relay::settings::{Loaded, Reloads, WatchError, reload_when_changed, watch};
+use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
 use relay::transport::quic;
 use relay::Workers;
 use tokio_util::sync::CancellationToken;
@@ -72,13 +72,15 @@ impl StartError {
 
 /// Runs a client until `stop`, then drains: local listeners close, streams may finish for as long
 /// as the configuration says, the rest is reset. `file` is where the configuration came from, if
-/// it came from a file; then its changes are followed.
+/// it came from a file; then its changes are followed. `started_with` hears where the admin
+/// listener is, when all is bound.
 ///
 /// # Errors
 /// [`StartError`], before anything was dialled.
 pub async fn run(
     loaded: Loaded<Config>,
     file: Option<PathBuf>,
+    started_with: impl FnOnce(Option<&ListenAddr>),
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let Loaded { config, sources } = loaded;
@@ -138,6 +140,7 @@ pub async fn run(
     };
     let grace = config.session.drain;
     let served = CancellationToken::new();
+    started_with(status.admin.as_ref());
     let serving = tokio::spawn(listeners.serve(admin(status, &workers, registry), served.clone()));
     let keeping = workers.first().spawn(keeper.run(stop.clone(), grace));
 

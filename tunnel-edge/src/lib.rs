@@ -1,1 +1,30 @@
-//! placeholder
+//! The control plane's end of a tunnel.
+//!
+//! ```text
+//! accept ──▶ admit (one deadline: TLS, Hello, policy) ──▶ registry ──▶ Session
+//! ingress: caller ▶ authorize ▶ registry(cluster) ▶ stream ▶ pump, or HTTP over pooled streams
+//! upstream: stream of a client ▶ authorize ▶ dial ▶ pump
+//! ```
+//!
+//! * [`config`] is `edge.toml`.
+//! * [`run()`] is one edge from start to stop.
+//! * `accept`, `admit`: from a packet to a session.
+//! * `registry`: which session reaches which cluster.
+//! * [`ingress`] turns callers into streams.
+//! * `upstream`: what compute planes may call here.
+//! * `reset_key`: how a restarted edge ends old connections.
+//! * `status`, `metrics`: what can be seen of it.
+
+mod accept;
+mod admit;
+pub mod config;
+pub mod ingress;
+mod metrics;
+mod registry;
+mod reset_key;
+mod run;
+mod status;
+mod upstream;
+
+pub use reset_key::ResetKeyError;
+pub use run::{StartError, run};

@@ -105,11 +105,11 @@ pub struct OpenRequest {
 }
 
 /// Why a stream was not opened. Nothing of it was sent that could have had an effect.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The session is over.
-    #[error("the session is over: {0}")]
-    SessionClosed(String),
+    #[error("the session is over")]
+    SessionClosed,
     /// One of the ends is stopping.
     #[error("the session is draining and takes no new streams")]
     Draining,
@@ -228,7 +228,7 @@ impl Session {
             let mut room = pin!(self.shared.room());
             room.as_mut().enable();
             if !self.is_open() {
-                return Err(self.over());
+                return Err(OpenError::SessionClosed);
             }
             match self.shared.with(|session, now| session.open(now)) {
                 Ok(id) => return Ok(StreamHandle::new(self.shared.clone(), id)),
@@ -248,7 +248,7 @@ impl Session {
             .connection
             .open()
             .await
-            .map_err(|_| self.over())?;
+            .map_err(|_| OpenError::SessionClosed)?;
         let mut header = BytesMut::new();
         StreamHeader::Open(Open {
             stream: handle.id(),
@@ -261,12 +261,8 @@ impl Session {
         let mut stream = Stream::opened(handle, transport, header.freeze());
         match stream.flush().await {
             Ok(()) => Ok(stream),
-            Err(Reset { .. }) => Err(self.over()),
+            Err(Reset { .. }) => Err(OpenError::SessionClosed),
         }
-    }
-
-    fn over(&self) -> OpenError {
-        OpenError::SessionClosed(self.shared.closed_because().to_string())
     }
 
     /// Whether streams can still be opened, but for the limits.
@@ -298,6 +294,11 @@ impl Session {
     /// Waits until the peer says that it is stopping. Cancel-safe.
     pub async fn peer_draining(&self) {
         self.shared.draining().cancelled().await;
+    }
+
+    /// Whether the peer has said that it is stopping.
+    pub fn is_peer_draining(&self) -> bool {
+        self.shared.draining().is_cancelled()
     }
 
     /// What `service` speaks; `None` if the client does not expose it.

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::target::{HttpsTarget, Target};
 use crate::driver::Stream;
-use crate::proto::ResetCode;
+use crate::proto::{ResetCode, ServiceName};
 use crate::pump::{LocalEnd, Pumped, Socket, TlsSocket, pump};
 use crate::settings::{Host, HostPort, OriginSettings};
 
@@ -32,6 +32,17 @@ pub enum OriginSocket {
     Plain(Socket),
     /// TLS.
     Tls(Box<TlsSocket>),
+}
+
+/// What became of a stream that was to be connected to a target.
+#[derive(Debug)]
+pub enum Served {
+    /// The target was reached, and bytes were moved.
+    Pumped(Pumped),
+    /// The target was not reached; the stream was reset.
+    NotReached(DialError),
+    /// The opener gave up before the target was reached.
+    GivenUp,
 }
 
 /// Why a target was not reached.
@@ -55,6 +66,17 @@ pub enum DialError {
     /// The built-in service is not dialled.
     #[error("the built-in service has no address")]
     BuiltIn,
+}
+
+impl Served {
+    /// A short name, for the label of a metric.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Pumped(_) => "connected",
+            Self::NotReached(error) => error.reset_code().label(),
+            Self::GivenUp => "given_up",
+        }
+    }
 }
 
 impl DialError {
@@ -100,6 +122,26 @@ impl Origin {
         match tokio::time::timeout(patience, self.dial_now()).await {
             Ok(dialled) => dialled,
             Err(_) => Err(DialError::Timeout(patience)),
+        }
+    }
+
+    /// Dials for `stream`, says so to its opener, and pumps until it is over. What the opener is
+    /// told of a failure is the code and `service`: the target's address is not its business.
+    pub async fn serve(&self, stream: Stream, service: &ServiceName) -> Served {
+        let dialled = tokio::select! {
+            dialled = self.dial() => dialled,
+            _ = stream.over() => return Served::GivenUp,
+        };
+        match dialled {
+            Ok(socket) => {
+                stream.confirm_connected();
+                Served::Pumped(socket.pump(stream).await)
+            }
+            Err(error) => {
+                let code = error.reset_code();
+                stream.reset(code, format!("{service}: {code}"));
+                Served::NotReached(error)
+            }
         }
     }
 

@@ -3,5 +3,5 @@
 mod dial;
 pub mod target;
 
-pub use dial::{DialError, Origin, OriginSocket};
+pub use dial::{DialError, Origin, OriginSocket, Served};
 pub use target::{HttpsTarget, Target, TargetError};

@@ -12,6 +12,7 @@ mod local;
 mod socket;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -58,6 +59,17 @@ pub struct Pumped {
     pub received: u64,
     /// How it ended.
     pub outcome: Result<(), PumpError>,
+}
+
+impl fmt::Display for Pumped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sent, received) = (self.sent, self.received);
+        write!(f, "{sent} bytes sent, {received} received, ")?;
+        match &self.outcome {
+            Ok(()) => f.write_str("complete"),
+            Err(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// Why a pump ended before both directions did.

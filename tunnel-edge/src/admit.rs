@@ -1,0 +1,253 @@
+//! From a connection to a registered session, or to a refusal: one deadline over all of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use certs::{ClusterId, Identity, Role};
+use quinn::Incoming;
+use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
+use relay::driver::{SessionOptions, StreamHandler};
+use relay::proto::{
+    Close, Features, HelloAck, Instance, Limits, SOFTWARE, SessionId, VersionRange,
+};
+use relay::transport::quic::QuicConnection;
+use relay::transport::{Connection, ConnectionLost};
+use relay::{CloseCode, Session, WorkerHandle, Workers};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::metrics::EdgeMetrics;
+use crate::registry::{Entry, Registry};
+use crate::upstream::Upstreams;
+
+/// When a client that was refused for want of room may come back.
+const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
+
+/// What every admission needs.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) metrics: Arc<EdgeMetrics>,
+    pub(crate) edge: String,
+    pub(crate) instance: Instance,
+    pub(crate) limits: Limits,
+    pub(crate) options: SessionOptions,
+    pub(crate) advertise: Vec<String>,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_sessions: usize,
+    pub(crate) max_handshakes: usize,
+}
+
+/// A client that has proved who it is and was let in.
+struct Admitted {
+    established: Established,
+    cluster: ClusterId,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+enum NotAdmitted {
+    #[error("nothing was completed in time")]
+    Timeout,
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    #[error("{0}")]
+    Handshake(HandshakeError),
+    #[error("{0}")]
+    Identity(String),
+    #[error("refused: {0}")]
+    Policy(CloseCode),
+}
+
+impl NotAdmitted {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Tls(_) => "tls",
+            Self::Handshake(_) => "protocol",
+            Self::Identity(_) => "identity",
+            Self::Policy(_) => "refused",
+        }
+    }
+}
+
+impl From<ConnectionLost> for NotAdmitted {
+    fn from(lost: ConnectionLost) -> Self {
+        match lost {
+            ConnectionLost::Tls { alert, message } => {
+                let explanation = alert.map(certs::tls::explain_alert).unwrap_or_default();
+                Self::Tls(format!("{explanation} ({message})"))
+            }
+            ConnectionLost::ByPeer { .. }
+            | ConnectionLost::Locally
+            | ConnectionLost::TimedOut
+            | ConnectionLost::Reset
+            | ConnectionLost::Other(_) => Self::Handshake(lost.into()),
+        }
+    }
+}
+
+impl From<HandshakeError> for NotAdmitted {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Lost(lost) => lost.into(),
+            HandshakeError::Refused(_) | HandshakeError::Protocol(_) => Self::Handshake(error),
+        }
+    }
+}
+
+impl Admission {
+    /// Runs on the worker that the session will live on, until the session is over.
+    pub(crate) async fn admit(
+        self: Arc<Self>,
+        incoming: Incoming,
+        worker: WorkerHandle,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let remote = incoming.remote_address();
+        let admitted = self.handshake_in_time(incoming, &worker).await;
+        drop(permit);
+        let Admitted { established, cluster } = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.metrics.handshake(error.label());
+                tracing::warn!(%remote, %error, "not admitted");
+                return;
+            }
+        };
+        self.metrics.handshake("admitted");
+        let handler = self.handler(&cluster);
+        let hello = established.hello.clone();
+        let session = Session::start(established, self.options.clone(), worker, handler);
+        tracing::info!(
+            %cluster, replica = %hello.replica, session = %session.id(), %remote, "client connected"
+        );
+        let entry = Entry {
+            session: session.clone(),
+            replica: hello.replica,
+            instance: hello.instance,
+            software: hello.software,
+            since: SystemTime::now(),
+        };
+        let registered = self.registry.register(cluster.clone(), entry);
+        let closed = session.closed().await;
+        drop(registered);
+        tracing::info!(%cluster, session = %session.id(), %closed, "client disconnected");
+    }
+
+    async fn handshake_in_time(
+        &self,
+        incoming: Incoming,
+        worker: &WorkerHandle,
+    ) -> Result<Admitted, NotAdmitted> {
+        let connecting = incoming
+            .accept()
+            .map_err(|error| NotAdmitted::from(ConnectionLost::from(error)))?;
+        let deadline = tokio::time::Instant::now() + self.handshake_timeout;
+        let connected = tokio::time::timeout_at(deadline, connecting).await;
+        let connection = connected
+            .map_err(|_| NotAdmitted::Timeout)?
+            .map_err(|error| NotAdmitted::from(ConnectionLost::from(error)))?;
+        let connection: Arc<dyn Connection> = Arc::new(QuicConnection::new(connection));
+        let rest = self.handshake(connection.clone(), worker);
+        match tokio::time::timeout_at(deadline, rest).await {
+            Ok(admitted) => admitted,
+            Err(_) => {
+                let message = "no Hello in time";
+                connection.close(CloseCode::HandshakeTimeout, message);
+                Err(NotAdmitted::Timeout)
+            }
+        }
+    }
+
+    /// Hello, identity, policy.
+    async fn handshake(
+        &self,
+        connection: Arc<dyn Connection>,
+        worker: &WorkerHandle,
+    ) -> Result<Admitted, NotAdmitted> {
+        let pending = match respond(connection.clone()).await {
+            Ok(pending) => pending,
+            Err(HandshakeError::Protocol(message)) => {
+                connection.close(CloseCode::Protocol, &message);
+                return Err(NotAdmitted::Handshake(HandshakeError::Protocol(message)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let cluster = match cluster_of(connection.as_ref()) {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                refuse(pending, CloseCode::Refused, "refused", None).await;
+                return Err(NotAdmitted::Identity(error));
+            }
+        };
+        if pending.hello().continues.is_some() {
+            // No session of ours outlives its connection, so there is none to go on with.
+            refuse(pending, CloseCode::Refused, "refused", None).await;
+            return Err(NotAdmitted::Policy(CloseCode::Refused));
+        }
+        if self.registry.len() >= self.max_sessions {
+            let message = "this edge has as many sessions as it may";
+            refuse(pending, CloseCode::Overload, message, Some(RETRY_WHEN_FULL)).await;
+            return Err(NotAdmitted::Policy(CloseCode::Overload));
+        }
+        let hello = pending.hello();
+        let version = VersionRange::SUPPORTED
+            .negotiate(hello.versions)
+            .map_err(|error| NotAdmitted::Handshake(HandshakeError::Protocol(error.to_string())))?;
+        let ack = HelloAck {
+            version,
+            features: Features::SUPPORTED.common(hello.features),
+            software: SOFTWARE.to_owned(),
+            edge: self.edge.clone(),
+            instance: self.instance,
+            session: SessionId::from_bytes(rand::random()),
+            attempt: hello.attempt,
+            limits: self.limits,
+            worker_hint: Some(self.workers.hint(worker)),
+            advertise: self.advertise.clone(),
+        };
+        let established = pending.accept(ack).await?;
+        Ok(Admitted {
+            established,
+            cluster,
+        })
+    }
+
+    /// Streams of this client go to upstreams.
+    fn handler(&self, cluster: &ClusterId) -> StreamHandler {
+        let (upstreams, cluster) = (self.upstreams.clone(), cluster.clone());
+        Arc::new(move |incoming| {
+            let (upstreams, cluster) = (upstreams.clone(), cluster.clone());
+            Box::pin(async move { upstreams.serve(&cluster, incoming).await })
+        })
+    }
+}
+
+/// Whose client it is, by the certificate that TLS has verified.
+fn cluster_of(connection: &dyn Connection) -> Result<ClusterId, String> {
+    let chain = connection.peer_certificates();
+    let certificate = chain.first().ok_or("no certificate was shown")?;
+    let identity = Identity::from_certificate(certificate).map_err(|error| error.to_string())?;
+    match identity.role {
+        Role::Client(cluster) => Ok(cluster),
+        Role::Edge(_) | Role::Service(_) => Err(format!("{identity} is no client")),
+    }
+}
+
+async fn refuse(
+    pending: PendingHello,
+    code: CloseCode,
+    message: &str,
+    retry_after: Option<Duration>,
+) {
+    let close = Close {
+        code,
+        message: message.to_owned(),
+        retry_after,
+    };
+    // It waits for the peer to read it, which must not use up the deadline of the handshake.
+    let _ = timeout(Duration::from_secs(1), pending.refuse(close)).await;
+}

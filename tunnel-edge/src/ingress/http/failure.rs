@@ -1,0 +1,405 @@
+//! What a caller is told when its request could not be answered by the origin.
+//!
+//! Every such answer carries `causeway-error: <code>`, which no origin can set (the ingress
+//! removes it from origins' answers), and one line of text that names nothing inside the planes.
+//!
+//! | code | HTTP | gRPC | what happened | whose turn |
+//! | --- | --- | --- | --- | --- |
+//! | `bad_host` | 400 | 3 | no host, several, or not one | caller |
+//! | `request_incomplete` | 400 | 1 | the request's body broke off | caller |
+//! | `caller_not_allowed` | 403 | 7 | the ingress does not let this address in | edge's operator |
+//! | `not_allowed` | 403 | 7 | the client's policy forbids the service | cluster's admin |
+//! | `unknown_host` | 404 | 5 | no pattern of the ingress fits the host | caller |
+//! | `unknown_service` | 404 | 12 | the cluster exposes no such service | cluster's admin |
+//! | `method_not_supported` | 501 | 12 | CONNECT | caller |
+//! | `cluster_not_connected` | 503 | 14 | no session with the cluster; `Retry-After: 1` | retry |
+//! | `overload` | 503 | 14 | a limit was reached; `Retry-After: 1` | retry |
+//! | `draining` | 503 | 14 | the other end is stopping; `Retry-After: 1` | retry |
+//! | `connect_refused` | 502 | 14 | the origin does not listen | service's owner |
+//! | `connect_failed` | 502 | 14 | the origin's name, route or TLS | cluster's admin |
+//! | `connect_timeout` | 504 | 4 | the origin does not answer the connection | service's owner |
+//! | `open_timeout` | 504 | 4 | the tunnel did not take the stream in time | retry |
+//! | `idle_timeout` | 504 | 4 | nothing moved for too long | service's owner |
+//! | `origin_closed` | 502 | 14 | the origin ended the connection instead of answering | service's owner |
+//! | `origin_reset` | 502 | 14 | the origin's connection broke | service's owner |
+//! | `origin_protocol` | 502 | 13 | the origin's answer is not HTTP | service's owner |
+//! | `session_closed`, `grace_expired` | 502 | 14 | the tunnel was lost; the origin may have acted | caller decides |
+//! | `cancelled`, `caller_reset` | 502 | 14 | the stream was given up at the other end | caller decides |
+//! | `protocol`, `internal` | 502 | 13 | a fault in the tunnel | report it |
+//!
+//! Callers of gRPC (`content-type: application/grpc…`) get HTTP 200 with the gRPC code in
+//! `grpc-status` and no body ("Trailers-Only"), since their libraries look nowhere else.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use relay::{OpenError, ResetCode};
+
+use super::body::ResponseBody;
+
+/// The header that says that an answer is the tunnel's and not the origin's, and why.
+pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("causeway-error");
+
+/// How long a caller should wait before it tries again, in seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request could not be answered by its origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The request names no host, several, or something that is none.
+    BadHost,
+    /// CONNECT, which belongs to another kind of ingress.
+    MethodNotSupported,
+    /// The ingress does not let the caller's address in.
+    CallerNotAllowed,
+    /// The host fits no pattern.
+    UnknownHost,
+    /// There is no session with the cluster.
+    ClusterNotConnected,
+    /// The cluster does not expose the service.
+    UnknownService,
+    /// The session did not open the stream.
+    Open(OpenError),
+    /// The stream was not open within [`OPEN_DEADLINE`](super::limits::OPEN_DEADLINE).
+    OpenTimeout,
+    /// The stream was reset before the answer began.
+    Reset(ResetCode),
+    /// The origin ended the connection before the answer was complete.
+    OriginClosed,
+    /// The origin's answer breaks HTTP.
+    OriginProtocol,
+    /// The caller's request broke off while it was forwarded.
+    RequestIncomplete,
+}
+
+impl Failure {
+    /// The stable code: the value of the `causeway-error` header and the label of the metric.
+    pub(super) fn code(self) -> &'static str {
+        self.answer().code
+    }
+
+    /// The answer for a caller; `grpc` as [`is_grpc`] says.
+    pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
+        let answer = self.answer();
+        let mut response = if grpc {
+            let mut response = Response::new(ResponseBody::empty());
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from_static(answer.grpc.number()));
+            headers.insert("grpc-message", HeaderValue::from_static(answer.text));
+            response
+        } else {
+            let text = format!("causeway: {} ({})\n", answer.text, answer.code);
+            let mut response = Response::new(ResponseBody::text(text));
+            *response.status_mut() = answer.status;
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, plain);
+            response
+        };
+        let headers = response.headers_mut();
+        headers.insert(ERROR_HEADER, HeaderValue::from_static(answer.code));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        response
+    }
+
+    /// The table of this module. The only place that knows what a failure means to a caller.
+    fn answer(self) -> Answer {
+        use Grpc as G;
+        use StatusCode as S;
+        let (code, status, grpc, text) = match self {
+            Self::BadHost => (
+                "bad_host",
+                S::BAD_REQUEST,
+                G::InvalidArgument,
+                "the request must name exactly one host",
+            ),
+            Self::RequestIncomplete => (
+                "request_incomplete",
+                S::BAD_REQUEST,
+                G::Cancelled,
+                "the request ended before it was complete",
+            ),
+            Self::CallerNotAllowed => (
+                "caller_not_allowed",
+                S::FORBIDDEN,
+                G::PermissionDenied,
+                "your address is not allowed here",
+            ),
+            Self::UnknownHost => (
+                "unknown_host",
+                S::NOT_FOUND,
+                G::NotFound,
+                "nothing is served under this host name",
+            ),
+            Self::UnknownService | Self::Reset(ResetCode::UnknownService) => (
+                "unknown_service",
+                S::NOT_FOUND,
+                G::Unimplemented,
+                "the cluster does not expose this service",
+            ),
+            Self::MethodNotSupported => (
+                "method_not_supported",
+                S::NOT_IMPLEMENTED,
+                G::Unimplemented,
+                "CONNECT is not supported here",
+            ),
+            Self::ClusterNotConnected => (
+                "cluster_not_connected",
+                S::SERVICE_UNAVAILABLE,
+                G::Unavailable,
+                "the cluster is not connected; try again",
+            ),
+            Self::Open(OpenError::TooManyStreams) | Self::Reset(ResetCode::Overload) => (
+                "overload",
+                S::SERVICE_UNAVAILABLE,
+                G::Unavailable,
+                "too much is going on at once; try again",
+            ),
+            Self::Open(OpenError::Draining) | Self::Reset(ResetCode::Draining) => (
+                "draining",
+                S::SERVICE_UNAVAILABLE,
+                G::Unavailable,
+                "the tunnel is being restarted; try again",
+            ),
+            Self::Open(OpenError::SessionClosed) | Self::Reset(ResetCode::SessionClosed) => (
+                "session_closed",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the tunnel to the cluster was closed",
+            ),
+            Self::Reset(ResetCode::GraceExpired) => (
+                "grace_expired",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the tunnel to the cluster was lost",
+            ),
+            Self::Open(OpenError::Timeout) | Self::OpenTimeout => (
+                "open_timeout",
+                S::GATEWAY_TIMEOUT,
+                G::DeadlineExceeded,
+                "the tunnel did not take the request in time",
+            ),
+            Self::Reset(ResetCode::NotAllowed) => (
+                "not_allowed",
+                S::FORBIDDEN,
+                G::PermissionDenied,
+                "the cluster does not allow this",
+            ),
+            Self::Reset(ResetCode::ConnectRefused) => (
+                "connect_refused",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the service refused the connection",
+            ),
+            Self::Reset(ResetCode::ConnectFailed) => (
+                "connect_failed",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the service could not be reached",
+            ),
+            Self::Reset(ResetCode::ConnectTimeout) => (
+                "connect_timeout",
+                S::GATEWAY_TIMEOUT,
+                G::DeadlineExceeded,
+                "the service did not accept the connection in time",
+            ),
+            Self::Reset(ResetCode::IdleTimeout) => (
+                "idle_timeout",
+                S::GATEWAY_TIMEOUT,
+                G::DeadlineExceeded,
+                "the service was silent for too long",
+            ),
+            Self::Reset(ResetCode::OriginReset) => (
+                "origin_reset",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the service's connection broke before it answered",
+            ),
+            Self::OriginClosed => (
+                "origin_closed",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the service closed the connection before it answered",
+            ),
+            Self::OriginProtocol => (
+                "origin_protocol",
+                S::BAD_GATEWAY,
+                G::Internal,
+                "the service's answer is not valid HTTP",
+            ),
+            Self::Reset(ResetCode::Cancelled) => (
+                "cancelled",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the request was given up at the other end",
+            ),
+            Self::Reset(ResetCode::CallerReset) => (
+                "caller_reset",
+                S::BAD_GATEWAY,
+                G::Unavailable,
+                "the connection to the service was reset",
+            ),
+            Self::Reset(ResetCode::Protocol) => (
+                "protocol",
+                S::BAD_GATEWAY,
+                G::Internal,
+                "the tunnel's two ends misunderstood each other",
+            ),
+            Self::Reset(ResetCode::Internal) => (
+                "internal",
+                S::BAD_GATEWAY,
+                G::Internal,
+                "the tunnel failed",
+            ),
+        };
+        Answer {
+            code,
+            status,
+            grpc,
+            text,
+        }
+    }
+}
+
+/// Whether a request with these headers comes from a gRPC library.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        value.len() >= GRPC.len() && value[..GRPC.len()].eq_ignore_ascii_case(GRPC)
+    })
+}
+
+struct Answer {
+    code: &'static str,
+    status: StatusCode,
+    grpc: Grpc,
+    text: &'static str,
+}
+
+/// The gRPC status codes in use here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grpc {
+    Cancelled,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    PermissionDenied,
+    Unimplemented,
+    Internal,
+    Unavailable,
+}
+
+impl Grpc {
+    fn number(self) -> &'static str {
+        match self {
+            Self::Cancelled => "1",
+            Self::InvalidArgument => "3",
+            Self::DeadlineExceeded => "4",
+            Self::NotFound => "5",
+            Self::PermissionDenied => "7",
+            Self::Unimplemented => "12",
+            Self::Internal => "13",
+            Self::Unavailable => "14",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: [Failure; 9] = [
+        Failure::BadHost,
+        Failure::MethodNotSupported,
+        Failure::CallerNotAllowed,
+        Failure::UnknownHost,
+        Failure::ClusterNotConnected,
+        Failure::UnknownService,
+        Failure::OriginClosed,
+        Failure::OriginProtocol,
+        Failure::RequestIncomplete,
+    ];
+
+    fn every_failure() -> impl Iterator<Item = Failure> {
+        use OpenError as O;
+        let opens = [O::SessionClosed, O::Draining, O::TooManyStreams, O::Timeout];
+        OWN.into_iter()
+            .chain([Failure::OpenTimeout])
+            .chain(opens.into_iter().map(Failure::Open))
+            .chain(ResetCode::ALL.iter().copied().map(Failure::Reset))
+    }
+
+    fn row(failure: Failure) -> String {
+        let plain = failure.response(false);
+        let grpc = failure.response(true);
+        assert_eq!(plain.headers()[ERROR_HEADER], failure.code());
+        assert_eq!(grpc.headers()[ERROR_HEADER], failure.code());
+        assert_eq!(grpc.status(), StatusCode::OK);
+        let status = grpc.headers()["grpc-status"].to_str().unwrap();
+        format!("{}|{}|{status}", failure.code(), plain.status().as_u16())
+    }
+
+    /// What the documentation at the head of this file promises: `code|http|grpc`.
+    fn documented() -> Vec<String> {
+        let rows = include_str!("failure.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `"));
+        let mut all = Vec::new();
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            for code in cells[0].split(',') {
+                let code = code.trim().trim_matches('`');
+                all.push(format!("{code}|{}|{}", cells[1], cells[2]));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_failure_is_answered_as_documented() {
+        let documented = documented();
+        let mut seen = std::collections::BTreeSet::new();
+        for failure in every_failure() {
+            let row = row(failure);
+            assert!(documented.contains(&row), "{failure:?}: {row}");
+            seen.insert(row);
+        }
+        assert_eq!(seen.len(), documented.len(), "documented but never given");
+    }
+
+    #[test]
+    fn a_reset_keeps_the_code_of_the_tunnel() {
+        for code in ResetCode::ALL {
+            assert_eq!(Failure::Reset(*code).code(), code.label());
+        }
+    }
+
+    #[test]
+    fn only_what_helps_to_retry_says_when() {
+        for failure in every_failure() {
+            let response = failure.response(false);
+            let retry = response.headers().contains_key(RETRY_AFTER);
+            let expected = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+            assert_eq!(retry, expected, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_recognised_by_its_content_type() {
+        for (value, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("Application/gRPC-web", true),
+            ("application/json", false),
+            ("application/gr", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            assert!(!is_grpc(&headers));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            assert_eq!(is_grpc(&headers), expected, "{value}");
+        }
+    }
+}

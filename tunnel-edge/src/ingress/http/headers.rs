@@ -1,0 +1,422 @@
+//! What becomes of a message's head on its way through: who is asked for, what is for this hop
+//! only, and what the edge itself says about the caller.
+//!
+//! No `Via` is added (RFC 9110 §7.6.3): common origins switch compression off when they see it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, request, response};
+
+use super::failure::{ERROR_HEADER, Failure};
+
+/// Fields that are for one hop only, whether `Connection` names them or not (RFC 9110 §7.6.1;
+/// `http2-settings`: RFC 7540 §3.2.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The scheme that callers use. The ingress listens in the clear.
+const SCHEME: &str = "http";
+
+/// Who a request is for, as its caller says.
+///
+/// `Ok(None)` only for HTTP/1.0, which has no `Host`.
+///
+/// # Errors
+///
+/// [`Failure::BadHost`] for what RFC 9112 §3.2 and RFC 9113 §8.3.1 call malformed: no host,
+/// several, one that is none, or an `:authority` that contradicts `Host`.
+pub(super) fn authority(parts: &request::Parts) -> Result<Option<Authority>, Failure> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => Some(parse_host(host)?),
+        (Some(_), Some(_)) => return Err(Failure::BadHost),
+    };
+    let target = parts.uri.authority();
+    if target.is_some_and(|target| target.as_str().contains('@')) {
+        return Err(Failure::BadHost);
+    }
+    match (target, host) {
+        // In HTTP/2 the two must agree; in HTTP/1.1 the request target counts (RFC 9112 §3.2.2).
+        (Some(target), Some(host)) if parts.version == Version::HTTP_2 && *target != host => {
+            Err(Failure::BadHost)
+        }
+        (Some(_), None) if parts.version == Version::HTTP_11 => Err(Failure::BadHost),
+        (Some(target), _) => Ok(Some(target.clone())),
+        (None, Some(host)) => Ok(Some(host)),
+        (None, None) if parts.version == Version::HTTP_10 => Ok(None),
+        (None, None) => Err(Failure::BadHost),
+    }
+}
+
+fn parse_host(value: &HeaderValue) -> Result<Authority, Failure> {
+    let host = Authority::try_from(value.as_bytes()).map_err(|_| Failure::BadHost)?;
+    if host.as_str().contains('@') || host.host().is_empty() {
+        return Err(Failure::BadHost);
+    }
+    Ok(host)
+}
+
+/// What a message's sender asked of this hop, taken out of its head.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct HopByHop {
+    /// The protocols to which the sender would switch.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// Whether the sender takes trailers (`TE: trailers`, RFC 9110 §10.1.4).
+    pub(super) trailers: bool,
+}
+
+/// Removes what is for this hop only (RFC 9110 §7.6.1) and says what of it matters.
+///
+/// An upgrade to `h2c` is not passed on: what is then spoken could no longer be judged request by
+/// request, and the ingress speaks h2c by prior knowledge (RFC 9113 §3.3, which dropped it).
+pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter_map(|token| token.parse().ok())
+        .collect();
+    let upgrade = if named.contains(&UPGRADE) {
+        let offered: Vec<&str> = tokens(headers, &UPGRADE)
+            .filter(|protocol| !protocol.to_ascii_lowercase().starts_with("h2c"))
+            .collect();
+        HeaderValue::from_str(&offered.join(", "))
+            .ok()
+            .filter(|value| !value.is_empty())
+    } else {
+        None
+    };
+    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    HopByHop { upgrade, trailers }
+}
+
+/// The elements of a comma-separated field, over all its lines.
+fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+/// Replaces whatever the request says about who sent it by what the edge knows (RFC 7239).
+///
+/// Nobody in front of the edge is trusted to say it. Names with `_` for `-` go as well, since
+/// CGI-like origins cannot tell them apart.
+pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: SocketAddr, host: Option<&Authority>) {
+    drop_claims(headers);
+    let ip = peer.ip().to_canonical();
+    let (plain, mut forwarded) = match ip {
+        IpAddr::V4(ip) => (ip.to_string(), format!("for={ip}")),
+        IpAddr::V6(ip) => (ip.to_string(), format!("for=\"[{ip}]\"")),
+    };
+    if let Some(host) = host {
+        // An authority has neither quotes nor backslashes, so that it may be quoted as it is.
+        forwarded.push_str(&format!(";host=\"{host}\""));
+        insert(headers, X_FORWARDED_HOST, host.as_str());
+    }
+    forwarded.push_str(";proto=");
+    forwarded.push_str(SCHEME);
+    insert(headers, X_FORWARDED_FOR, &plain);
+    insert(headers, X_FORWARDED_PROTO, SCHEME);
+    insert(headers, FORWARDED, &forwarded);
+}
+
+/// Removes every field that says who sent a message. Used for trailers too, which some origins
+/// merge into the head.
+pub(super) fn drop_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| claims_origin(name.as_str()))
+        .cloned()
+        .collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn claims_origin(name: &str) -> bool {
+    let prefix_is = |prefix: &str| {
+        name.len() >= prefix.len()
+            && name
+                .bytes()
+                .zip(prefix.bytes())
+                .all(|(found, expected)| found == expected || (found == b'_' && expected == b'-'))
+    };
+    prefix_is("x-forwarded-")
+        || prefix_is("causeway-")
+        || (prefix_is("x-real-ip") && name.len() == "x-real-ip".len())
+        || name == FORWARDED.as_str()
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Puts a request into the form that an HTTP/1.1 origin expects (RFC 9112 §3.2.1).
+///
+/// `host` is what the origin is told to be; `streams` says that a body follows whose length is
+/// not known.
+pub(super) fn for_http1(parts: &mut request::Parts, host: &str, hop: &HopByHop, streams: bool) {
+    parts.version = Version::HTTP_11;
+    parts.uri = Uri::from(path(&parts.uri));
+    insert(&mut parts.headers, HOST, host);
+    join_cookies(&mut parts.headers);
+    let mut connection = Vec::new();
+    if hop.trailers {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        connection.push("te");
+    }
+    if let Some(protocols) = &hop.upgrade {
+        parts.headers.insert(UPGRADE, protocols.clone());
+        connection.push("upgrade");
+    }
+    if !connection.is_empty() {
+        insert(&mut parts.headers, CONNECTION, &connection.join(", "));
+    }
+    // Said explicitly because hyper would send a GET without its body.
+    if streams && !parts.headers.contains_key(CONTENT_LENGTH) {
+        let chunked = HeaderValue::from_static("chunked");
+        parts.headers.insert(TRANSFER_ENCODING, chunked);
+    }
+}
+
+/// Puts a request into the form that an HTTP/2 origin expects (RFC 9113 §8.3.1).
+pub(super) fn for_http2(parts: &mut request::Parts, host: Authority, hop: &HopByHop) {
+    parts.version = Version::HTTP_2;
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(host);
+    uri.path_and_query = Some(path(&parts.uri));
+    parts.uri = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
+    parts.headers.remove(HOST);
+    if hop.trailers {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn path(uri: &Uri) -> PathAndQuery {
+    let path = uri.path_and_query().cloned();
+    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// HTTP/2 may split `Cookie`, HTTP/1.1 may not (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut cookies) = headers.entry(COOKIE) {
+        if cookies.iter().nth(1).is_none() {
+            return;
+        }
+        let lines: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+            cookies.insert(joined);
+        }
+    }
+}
+
+/// Makes an origin's answer the edge's: removes what was for the hop behind and what only the
+/// edge may say. `switching` keeps the protocol that a 101 names, as a 426 always does
+/// (RFC 9110 §15.5.22).
+pub(super) fn for_caller(parts: &mut response::Parts, switching: bool) {
+    let hop = take_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(ERROR_HEADER);
+    parts.version = Version::HTTP_11;
+    let named = switching || parts.status == StatusCode::UPGRADE_REQUIRED;
+    if let Some(protocol) = hop.upgrade.filter(|_| named) {
+        parts.headers.insert(UPGRADE, protocol);
+        let upgrade = HeaderValue::from_static("upgrade");
+        parts.headers.insert(CONNECTION, upgrade);
+    }
+}
+
+/// The trace context of a request, if it is one (W3C Trace Context §3.2).
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let hex = |part: &str, len| {
+        let digits = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        part.len() == len && part.bytes().all(digits)
+    };
+    let mut parts = value.split('-');
+    let well_formed = [2, 32, 16, 2]
+        .into_iter()
+        .all(|len| parts.next().is_some_and(|part| hex(part, len)))
+        && parts.next().is_none();
+    well_formed.then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(version: Version, uri: &str, headers: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::builder().version(version).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn map(headers: &[(&str, &str)]) -> HeaderMap {
+        parts(Version::HTTP_11, "/", headers).headers
+    }
+
+    #[test]
+    fn exactly_one_host_is_asked_for() {
+        use Version as V;
+        type Case<'a> = (V, &'a str, &'a [(&'a str, &'a str)], Result<Option<&'a str>, Failure>);
+        let bad = Err(Failure::BadHost);
+        let cases: &[Case<'_>] = &[
+            (V::HTTP_11, "/", &[("host", "a.b:80")], Ok(Some("a.b:80"))),
+            (V::HTTP_11, "/", &[], bad),
+            (V::HTTP_10, "/", &[], Ok(None)),
+            (V::HTTP_11, "/", &[("host", "a"), ("host", "a")], bad),
+            (V::HTTP_11, "/", &[("host", "")], bad),
+            (V::HTTP_11, "/", &[("host", "u@a")], bad),
+            (V::HTTP_11, "/", &[("host", "a b")], bad),
+            (V::HTTP_11, "/", &[("host", "a/b")], bad),
+            (V::HTTP_11, "http://x/", &[("host", "a")], Ok(Some("x"))),
+            (V::HTTP_11, "http://x/", &[], bad),
+            (V::HTTP_2, "http://x/", &[], Ok(Some("x"))),
+            (V::HTTP_2, "http://x/", &[("host", "X")], Ok(Some("x"))),
+            (V::HTTP_2, "http://x/", &[("host", "y")], bad),
+            (V::HTTP_2, "http://u@x/", &[], bad),
+            (V::HTTP_2, "/", &[("host", "y")], Ok(Some("y"))),
+            (V::HTTP_2, "/", &[], bad),
+        ];
+        for (version, uri, headers, expected) in cases {
+            let found = authority(&parts(*version, uri, headers));
+            let found = found.map(|host| host.map(|host| host.to_string()));
+            let expected = expected.map(|host| host.map(str::to_owned));
+            assert_eq!(found, expected, "{version:?} {uri} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_this_hop_goes_no_further() {
+        let mut headers = map(&[
+            ("connection", "close, X-Mine"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("te", "gzip, Trailers"),
+            ("x-mine", "1"),
+            ("trailer", "x-sum"),
+            ("x-other", "2"),
+        ]);
+        let hop = take_hop_by_hop(&mut headers);
+        // Without `Connection: upgrade` there is no offer.
+        assert_eq!((hop.upgrade, hop.trailers), (None, true));
+        assert_eq!(headers, map(&[("trailer", "x-sum"), ("x-other", "2")]));
+    }
+
+    #[test]
+    fn an_upgrade_is_offered_but_never_to_h2c() {
+        for (upgrade, expected) in [
+            ("websocket", Some("websocket")),
+            ("h2c", None),
+            ("H2C, websocket", Some("websocket")),
+            ("foo/2, bar", Some("foo/2, bar")),
+        ] {
+            let mut headers = map(&[
+                ("connection", "Upgrade, HTTP2-Settings"),
+                ("upgrade", upgrade),
+                ("http2-settings", "AAMAAABk"),
+            ]);
+            let found = take_hop_by_hop(&mut headers).upgrade;
+            let found = found.as_ref().map(|value| value.to_str().unwrap());
+            assert_eq!(found, expected);
+            assert!(headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn nobody_else_says_who_the_caller_is() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-port", "1"),
+            ("x-real-ip", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("causeway-caller", "me"),
+            ("x-forward", "kept"),
+        ]);
+        let host = Authority::from_static("a.b:80");
+        let peer = "[::ffff:192.0.2.1]:1".parse().unwrap();
+        set_forwarded(&mut headers, peer, Some(&host));
+        let expected = map(&[
+            ("x-forward", "kept"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "a.b:80"),
+            ("forwarded", "for=192.0.2.1;host=\"a.b:80\";proto=http"),
+        ]);
+        assert_eq!(headers, expected);
+
+        set_forwarded(&mut headers, "[2001:db8::1]:1".parse().unwrap(), None);
+        assert_eq!(headers["forwarded"], "for=\"[2001:db8::1]\";proto=http");
+        assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
+        assert!(!headers.contains_key("x-forwarded-host"));
+    }
+
+    #[test]
+    fn an_http1_origin_gets_a_path_and_a_host() {
+        let cookies = [("cookie", "a=1"), ("cookie", "b=2")];
+        let mut parts = parts(Version::HTTP_2, "http://x:1/p?q", &cookies);
+        let hop = HopByHop {
+            upgrade: Some(HeaderValue::from_static("websocket")),
+            trailers: true,
+        };
+        for_http1(&mut parts, "x:1", &hop, true);
+        assert_eq!((parts.version, parts.uri), (Version::HTTP_11, "/p?q".parse().unwrap()));
+        let expected = map(&[
+            ("cookie", "a=1; b=2"),
+            ("host", "x:1"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("connection", "te, upgrade"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        assert_eq!(parts.headers, expected);
+    }
+
+    #[test]
+    fn an_http2_origin_gets_an_authority() {
+        let mut parts = parts(Version::HTTP_11, "*", &[("host", "x")]);
+        for_http2(&mut parts, Authority::from_static("x"), &HopByHop::default());
+        assert_eq!(parts.uri.authority().unwrap(), "x");
+        assert_eq!(parts.uri.path(), "*");
+        assert!(parts.headers.is_empty());
+    }
+
+    #[test]
+    fn only_a_whole_trace_context_is_one() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traceparent(&map(&[("traceparent", good)])).as_deref(), Some(good));
+        for bad in ["", "00", &good[1..], &format!("{good}-x"), &good.to_uppercase()] {
+            assert_eq!(traceparent(&map(&[("traceparent", bad)])), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The only place that touches the tunnel: a session as the origins see it, and the byte stream
+//! of one connection to an origin.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use relay::{AppProtocol, Caller, OpenRequest, Reset, ResetCode, ServiceName, Session, SessionId};
+use relay::{StreamIo, WorkerHandle};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::failure::Failure;
+use super::limits::OPEN_DEADLINE;
+#[cfg(test)]
+use super::tests::fake::{FakeIo, FakeSession};
+
+/// A live session with a cluster.
+#[derive(Debug, Clone)]
+pub(super) enum Link {
+    /// Through the tunnel.
+    Tunnel(Session),
+    /// To an origin in the test itself.
+    #[cfg(test)]
+    Fake(FakeSession),
+}
+
+impl Link {
+    pub(super) fn id(&self) -> LinkId {
+        match self {
+            Self::Tunnel(session) => LinkId::Tunnel(session.id()),
+            #[cfg(test)]
+            Self::Fake(session) => LinkId::Fake(session.id()),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Self::Tunnel(session) => session.is_open(),
+            #[cfg(test)]
+            Self::Fake(session) => session.is_open(),
+        }
+    }
+
+    /// Returns once the session has ended. Cancel safe.
+    pub(super) async fn closed(&self) {
+        match self {
+            Self::Tunnel(session) => {
+                session.closed().await;
+            }
+            #[cfg(test)]
+            Self::Fake(session) => session.closed().await,
+        }
+    }
+
+    /// What the service speaks, or nothing if the cluster does not expose it.
+    pub(super) fn service_protocol(&self, service: &ServiceName) -> Option<AppProtocol> {
+        match self {
+            Self::Tunnel(session) => session.service_protocol(service),
+            #[cfg(test)]
+            Self::Fake(session) => session.service_protocol(service),
+        }
+    }
+
+    /// Runs a future on the thread that owns the session.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Self::Tunnel(session) => {
+                let worker: &WorkerHandle = session.worker();
+                drop(worker.spawn(future));
+            }
+            #[cfg(test)]
+            Self::Fake(session) => session.spawn(future),
+        }
+    }
+
+    /// Opens a byte stream to the service within [`OPEN_DEADLINE`].
+    ///
+    /// Does not wait until the origin is reached: what is written follows the opening at once.
+    /// If the origin cannot be reached, reading fails and [`OriginIo::verdict`] knows why.
+    pub(super) async fn open(
+        &self,
+        service: &ServiceName,
+        principal: &str,
+        traceparent: Option<String>,
+    ) -> Result<OriginIo, Failure> {
+        let request = OpenRequest {
+            service: service.clone(),
+            caller: Caller {
+                principal: principal.to_owned(),
+                // Many callers share the connection; each request says in `X-Forwarded-For`
+                // whose it is.
+                address: None,
+            },
+            traceparent,
+        };
+        let open = async {
+            match self {
+                Self::Tunnel(session) => {
+                    let stream = session.open(request).await.map_err(Failure::Open)?;
+                    Ok(Socket::Tunnel(stream.into_io()))
+                }
+                #[cfg(test)]
+                Self::Fake(session) => {
+                    let stream = session.open(request).await.map_err(Failure::Open)?;
+                    Ok(Socket::Fake(stream))
+                }
+            }
+        };
+        let socket = tokio::time::timeout(OPEN_DEADLINE, open)
+            .await
+            .unwrap_or(Err(Failure::OpenTimeout))?;
+        Ok(OriginIo {
+            socket,
+            verdict: Verdict::default(),
+        })
+    }
+}
+
+/// Tells sessions apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LinkId {
+    /// Through the tunnel.
+    Tunnel(SessionId),
+    /// In a test.
+    #[cfg(test)]
+    Fake(u64),
+}
+
+/// The byte stream of one connection to an origin.
+///
+/// Shutting it down ends our direction cleanly; dropping it before both directions have ended
+/// resets it.
+#[derive(Debug)]
+pub(super) struct OriginIo {
+    socket: Socket,
+    verdict: Verdict,
+}
+
+impl OriginIo {
+    /// Where the reason of a reset will be found, once the stream itself is inside of hyper.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict.clone()
+    }
+}
+
+/// Why a stream was reset, if it was. hyper does not keep the errors of its sockets whole.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verdict(Arc<OnceLock<ResetCode>>);
+
+impl Verdict {
+    pub(super) fn get(&self) -> Option<ResetCode> {
+        self.0.get().copied()
+    }
+
+    fn note(&self, error: &io::Error) {
+        let reset = error.get_ref().and_then(|inner| inner.downcast_ref::<Reset>());
+        let code = reset.map_or(ResetCode::OriginReset, |reset| reset.code);
+        if self.0.set(code).is_ok() {
+            tracing::debug!(%code, %error, "stream to the origin was reset");
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tunnel(StreamIo),
+    #[cfg(test)]
+    Fake(FakeIo),
+}
+
+/// Calls a method of the socket, whichever it is.
+macro_rules! socket {
+    ($io:ident, $socket:ident => $call:expr) => {{
+        let this = $io.get_mut();
+        let result = match &mut this.socket {
+            Socket::Tunnel($socket) => $call,
+            #[cfg(test)]
+            Socket::Fake($socket) => $call,
+        };
+        Poll::Ready(ready!(result).inspect_err(|error| this.verdict.note(error)))
+    }};
+}
+
+impl AsyncRead for OriginIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        socket!(self, socket => Pin::new(socket).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for OriginIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        socket!(self, socket => Pin::new(socket).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        socket!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.socket {
+            Socket::Tunnel(socket) => socket.is_write_vectored(),
+            #[cfg(test)]
+            Socket::Fake(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        socket!(self, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        socket!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,276 @@
+//! Requests on their way to origins: which connection carries one, and what becomes of it.
+//!
+//! One [`Origins`] belongs to one ingress and so to one caller principal (`ingress/<name>`).
+//! Below it connections are kept per session, service and protocol. A connection is driven by a
+//! task on the thread of its session; a request stays on the thread of its caller.
+
+mod http1;
+mod http2;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use relay::{AppProtocol, ServiceName};
+use tokio::time::Instant;
+
+use self::http1::{Http1, Http1Lease};
+use self::http2::{Http2, Http2Lease};
+use super::body::{OriginBody, RequestBody};
+use super::failure::Failure;
+use super::limits::{MAX_IDLE, ORIGIN_IDLE, SWEEP_INTERVAL};
+use super::link::{Link, LinkId, Verdict};
+use super::metrics::{IngressMetrics, Protocol};
+use super::pool::{IdleStack, SharedSet};
+use super::tasks::TaskOwner;
+
+pub(super) use self::http2::Http2Slot;
+
+/// The origins of one ingress, and the connections to them.
+#[derive(Debug)]
+pub(super) struct Origins {
+    principal: String,
+    metrics: Arc<IngressMetrics>,
+    links: Mutex<HashMap<LinkId, HashMap<ServiceName, Arc<Pool>>>>,
+    tasks: TaskOwner,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) link: Link,
+    pub(super) service: ServiceName,
+    pub(super) protocol: AppProtocol,
+    /// The trace that a new connection is opened for.
+    pub(super) traceparent: Option<String>,
+}
+
+impl Origins {
+    pub(super) fn new(principal: String, metrics: Arc<IngressMetrics>) -> Arc<Self> {
+        Arc::new(Self {
+            principal,
+            metrics,
+            links: Mutex::default(),
+            tasks: TaskOwner::new(),
+        })
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// Dropping the future, or later the answer's body before its end, gives the exchange up: the
+    /// origin sees its connection (HTTP/1.1) or its stream (HTTP/2) reset.
+    ///
+    /// A request is sent a second time only if it was given to a kept connection that was already
+    /// closed and took nothing of it.
+    pub(super) async fn exchange(
+        self: &Arc<Self>,
+        to: &Destination,
+        request: Request<RequestBody>,
+    ) -> Result<Response<OriginBody>, Failure> {
+        let pool = self.pool(to);
+        let began = Instant::now();
+        let mut lease = self.lease(&pool, to, Reuse::Any).await?;
+        let unsent = match lease.send(request).await {
+            Ok(response) => return Ok(lease.attach(response)),
+            Err(error) => match error.unsent {
+                Some(request) if lease.is_reused() => request,
+                Some(_) | None => return Err(error.failure),
+            },
+        };
+        drop(lease);
+        self.metrics.retries.inc();
+        let mut lease = self.lease(&pool, to, Reuse::OpenedSince(began)).await?;
+        match lease.send(*unsent).await {
+            Ok(response) => Ok(lease.attach(response)),
+            Err(error) => Err(error.failure),
+        }
+    }
+
+    async fn lease(
+        &self,
+        pool: &Arc<Pool>,
+        to: &Destination,
+        reuse: Reuse,
+    ) -> Result<Lease, Failure> {
+        let protocol = match to.protocol {
+            AppProtocol::Tcp | AppProtocol::Http1 => Protocol::Http1,
+            AppProtocol::H2 => Protocol::H2,
+        };
+        let lease = match protocol {
+            Protocol::Http1 => Lease::Http1(self.lease_http1(pool, to, reuse).await?),
+            Protocol::H2 => Lease::Http2(self.lease_http2(pool, to, reuse).await?),
+        };
+        if lease.is_reused() {
+            self.metrics.reused(protocol);
+        }
+        Ok(lease)
+    }
+
+    /// The connections to one service. The first request to a session also sets up the watch
+    /// that forgets them when the session ends.
+    fn pool(self: &Arc<Self>, to: &Destination) -> Arc<Pool> {
+        let id = to.link.id();
+        let mut links = self.links.lock();
+        let services = links.entry(id).or_insert_with(|| {
+            let forget = forget_when_closed(Arc::downgrade(self), to.link.clone());
+            to.link.spawn(self.tasks.tasks().owned(forget));
+            HashMap::new()
+        });
+        if let Some(pool) = services.get(&to.service) {
+            return pool.clone();
+        }
+        services.entry(to.service.clone()).or_default().clone()
+    }
+
+    /// Closes idle connections that are gone or old, again and again. Never returns.
+    pub(super) async fn sweep(&self) {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            let pools: Vec<Arc<Pool>> = {
+                let links = self.links.lock();
+                links.values().flat_map(HashMap::values).cloned().collect()
+            };
+            for pool in pools {
+                pool.sweep(Instant::now());
+            }
+        }
+    }
+
+    /// Closes every idle connection.
+    pub(super) fn clear(&self) {
+        let links = std::mem::take(&mut *self.links.lock());
+        drop(links);
+    }
+
+    #[cfg(test)]
+    pub(super) fn links(&self) -> usize {
+        self.links.lock().len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn connections(&self, to: &Destination) -> usize {
+        let pool = self.links.lock()[&to.link.id()][&to.service].clone();
+        pool.http1.lock().len() + pool.http2.lock().len()
+    }
+}
+
+async fn forget_when_closed(origins: Weak<Origins>, link: Link) {
+    link.closed().await;
+    if let Some(origins) = origins.upgrade() {
+        let pools = origins.links.lock().remove(&link.id());
+        drop(pools);
+    }
+}
+
+/// Which connections that are there already may carry a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    /// Every one.
+    Any,
+    /// One that somebody began to open at this time or later; kept ones of HTTP/1.1 never.
+    OpenedSince(Instant),
+}
+
+/// The connections to one service over one session.
+#[derive(Debug)]
+struct Pool {
+    http1: Mutex<IdleStack<Http1>>,
+    http2: Mutex<SharedSet<Http2>>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            http1: Mutex::new(IdleStack::new(MAX_IDLE)),
+            http2: Mutex::new(SharedSet::new()),
+        }
+    }
+}
+
+impl Pool {
+    fn sweep(&self, now: Instant) {
+        let http1 = self.http1.lock().sweep(now, ORIGIN_IDLE, Http1::health);
+        let http2 = self.http2.lock().sweep(now, ORIGIN_IDLE, Http2::limit);
+        drop((http1, http2));
+    }
+}
+
+/// The use of a connection for one request. Dropping it gives the request up.
+#[derive(Debug)]
+pub(super) enum Lease {
+    Http1(Http1Lease),
+    Http2(Http2Lease),
+}
+
+impl Lease {
+    async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        match self {
+            Self::Http1(lease) => lease.send(request).await,
+            Self::Http2(lease) => lease.send(request).await,
+        }
+    }
+
+    /// Whether the connection was there before the request.
+    fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.is_reused(),
+            Self::Http2(lease) => lease.is_reused(),
+        }
+    }
+
+    fn attach(self, response: Response<Incoming>) -> Response<OriginBody> {
+        let version = response.version();
+        response.map(|body| OriginBody::new(body, version, self))
+    }
+
+    /// The answer is complete: the connection may carry the next request.
+    pub(super) fn finish(self) {
+        match self {
+            Self::Http1(lease) => lease.finish(),
+            Self::Http2(lease) => lease.finish(),
+        }
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+struct SendError {
+    failure: Failure,
+    /// The request, if the connection has taken nothing of it.
+    unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl SendError {
+    fn new(
+        mut error: hyper::client::conn::TrySendError<Request<RequestBody>>,
+        verdict: &Verdict,
+    ) -> Self {
+        let unsent = error.take_message().map(Box::new);
+        Self {
+            failure: failure(&error.into_error(), verdict),
+            unsent,
+        }
+    }
+}
+
+/// What an exchange failed of. If the tunnel gave a reason, that is it.
+fn failure(error: &hyper::Error, verdict: &Verdict) -> Failure {
+    tracing::debug!(%error, source = ?std::error::Error::source(error), "no answer");
+    if let Some(code) = verdict.get() {
+        Failure::Reset(code)
+    } else if error.is_user() {
+        Failure::RequestIncomplete
+    } else if error.is_parse() {
+        Failure::OriginProtocol
+    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        Failure::OriginClosed
+    } else {
+        Failure::Reset(relay::ResetCode::OriginReset)
+    }
+}

@@ -1,0 +1,167 @@
+//! One request, from its head to the head of its answer.
+
+use std::sync::Arc;
+
+use certs::ClusterId;
+use http::header::CONNECTION;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+use relay::{AppProtocol, ServiceName};
+
+use super::body::{OriginBody, RequestBody, ResponseBody};
+use super::caller::Caller;
+use super::failure::{Failure, is_grpc};
+use super::headers::{
+    authority, for_caller, for_http1, for_http2, set_forwarded, take_hop_by_hop, traceparent,
+};
+use super::link::Link;
+use super::metrics::RequestGuard;
+use super::origin::Destination;
+use super::upgrade::Splice;
+use super::{HttpIngress, Route};
+
+/// Whether a caller may use the ingress at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It may.
+    Granted,
+    /// It is told that it may not.
+    Denied,
+}
+
+impl HttpIngress {
+    /// Answers a request. Dropping the future gives it up, at the origin too.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        caller: Arc<Caller>,
+        access: Access,
+        mut request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let counted = self.metrics.request();
+        let version = request.version();
+        let busy = caller.busy(version == Version::HTTP_2);
+        let grpc = is_grpc(request.headers());
+        let upgrade = hyper::upgrade::on(&mut request);
+        let response = match self.forward(&caller, access, request).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                switch(&caller, response, upgrade, counted)
+            }
+            Ok(response) => {
+                let response = response.map(ResponseBody::origin);
+                let response = response.map(|body| body.guarded(counted, busy));
+                if version <= Version::HTTP_10 {
+                    // The end of the connection may be all that ends the answer.
+                    response.map(|body| body.or_cut(caller.cut_unless_disarmed()))
+                } else {
+                    response
+                }
+            }
+            Err(failure) => {
+                self.metrics.failed(failure.code());
+                let mut response = failure.response(grpc);
+                if access == Access::Denied {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                response.map(|body| body.guarded(counted, busy))
+            }
+        };
+        self.metrics.answered(response.status());
+        response
+    }
+
+    /// Sends a request to the service that it is for.
+    async fn forward(
+        &self,
+        caller: &Caller,
+        access: Access,
+        request: Request<Incoming>,
+    ) -> Result<Response<OriginBody>, Failure> {
+        if access == Access::Denied {
+            return Err(Failure::CallerNotAllowed);
+        }
+        let (mut parts, body) = request.into_parts();
+        if parts.method == Method::CONNECT {
+            return Err(Failure::MethodNotSupported);
+        }
+        let host = authority(&parts)?;
+        let (service, cluster) = self.route.resolve(host.as_ref())?;
+        let link = (self.lookup)(&cluster).filter(Link::is_open);
+        let link = link.ok_or(Failure::ClusterNotConnected)?;
+        let protocol = link
+            .service_protocol(&service)
+            .ok_or(Failure::UnknownService)?;
+
+        let mut hop = take_hop_by_hop(&mut parts.headers);
+        set_forwarded(&mut parts.headers, caller.peer(), host.as_ref());
+        let traceparent = traceparent(&parts.headers);
+        parts.extensions.clear();
+        let caller_version = parts.version;
+        if caller_version != Version::HTTP_11 {
+            hop.upgrade = None;
+        }
+        // A caller of HTTP/1.0 need not say whom it means.
+        let host = host.map_or_else(|| Authority::try_from(service.as_str()), Ok);
+        let host = host.map_err(|_| Failure::BadHost)?;
+        match protocol {
+            AppProtocol::Tcp | AppProtocol::Http1 => {
+                for_http1(&mut parts, host.as_str(), &hop, !body.is_end_stream());
+            }
+            AppProtocol::H2 => {
+                hop.upgrade = None;
+                for_http2(&mut parts, host, &hop);
+            }
+        }
+        let offered = hop.upgrade.is_some();
+        let destination = Destination {
+            link,
+            service,
+            protocol,
+            traceparent,
+        };
+        let body = RequestBody::new(body, caller_version);
+        let request = Request::from_parts(parts, body);
+        let answer = self.origins.exchange(&destination, request).await;
+        let response = answer.inspect_err(|failure| {
+            let (ingress, service, code) = (&self.name, &destination.service, failure.code());
+            tracing::debug!(ingress, %cluster, %service, code, "request failed");
+        })?;
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switching && !offered {
+            return Err(Failure::OriginProtocol);
+        }
+        let (mut parts, body) = response.into_parts();
+        for_caller(&mut parts, switching);
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+impl Route {
+    fn resolve(&self, host: Option<&Authority>) -> Result<(ServiceName, ClusterId), Failure> {
+        match self {
+            Self::Pattern(pattern) => {
+                let host = host.ok_or(Failure::BadHost)?;
+                pattern.matches(host.as_str()).ok_or(Failure::UnknownHost)
+            }
+            Self::Fixed(cluster, service) => Ok((service.clone(), cluster.clone())),
+        }
+    }
+}
+
+/// Announces the new protocol to the caller, and leaves the joining of both sides to the task of
+/// the caller's connection, once HTTP is over on it.
+fn switch(
+    caller: &Arc<Caller>,
+    mut response: Response<OriginBody>,
+    upgrade: OnUpgrade,
+    counted: RequestGuard,
+) -> Response<ResponseBody> {
+    let origin = hyper::upgrade::on(&mut response);
+    let lease = response.body_mut().take_lease();
+    let lease = lease.expect("an answer just received holds its connection");
+    let cut = caller.cut_unless_disarmed();
+    caller.set_splice(Splice::new(upgrade, origin, lease, cut, counted));
+    response.map(|_| ResponseBody::empty())
+}

@@ -1,0 +1,176 @@
+//! Accepting callers, and the life of one caller's connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::HttpIngress;
+use super::caller::{Caller, CallerIo, Judgement};
+use super::limits::{
+    ACCEPT_PAUSE, CALLER_PING, CALLER_STREAM_WINDOW, CALLER_STREAMS, CALLER_WINDOW, GOODBYE,
+    MAX_HEAD, MAX_HEADERS, SEND_BUFFER, WATCH_INTERVAL,
+};
+use super::request::Access;
+use super::tasks::{TaskOwner, Tasks};
+
+/// Accepts callers until `stop`, then waits until all are gone.
+pub(super) async fn accept(
+    ingress: &Arc<HttpIngress>,
+    listener: TcpListener,
+    allow: impl Fn(SocketAddr) -> bool + Send,
+    stop: &CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    let mut sweep = pin!(ingress.origins.sweep());
+    loop {
+        tokio::select! {
+            // Stopping first, so that a busy listener cannot put it off; the ended ones before
+            // new ones, so that their books are not forgotten under load.
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            () = &mut sweep => {}
+            (socket, peer, permit) = next(ingress, &listener) => {
+                let access = if allow(peer) { Access::Granted } else { Access::Denied };
+                let connection = connection(ingress.clone(), socket, peer, access, stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+    ingress.origins.clear();
+}
+
+/// The next caller, once there is room for one. Cancel safe.
+async fn next(
+    ingress: &HttpIngress,
+    listener: &TcpListener,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let permit = ingress.permits.clone().acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => return (socket, peer, permit),
+            // Either the caller has left already, or the process has no more descriptors or
+            // memory, which only time can change.
+            Err(error) => {
+                tracing::warn!(ingress = ingress.name, %error, "a caller could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a caller's connection failed");
+    }
+}
+
+async fn connection(
+    ingress: Arc<HttpIngress>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    access: Access,
+    stop: CancellationToken,
+) {
+    let _counted = ingress.metrics.caller();
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "the caller has left before it was served");
+        return;
+    }
+    let caller = Caller::new(peer, Instant::now());
+    let owner = TaskOwner::new();
+    speak_http(&ingress, socket, &caller, access, &owner, &stop).await;
+    if let Some(splice) = caller.take_splice() {
+        splice.run().await;
+    }
+    owner.finished().await;
+}
+
+/// Serves HTTP on the socket until it ends or is upgraded.
+async fn speak_http(
+    ingress: &Arc<HttpIngress>,
+    socket: TcpStream,
+    caller: &Arc<Caller>,
+    access: Access,
+    owner: &TaskOwner,
+    stop: &CancellationToken,
+) {
+    let service = service_fn(|request| {
+        let answer = ingress.clone().answer(caller.clone(), access, request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let builder = builder(owner.tasks().clone());
+    let io = TokioIo::new(CallerIo::new(socket, caller.clone()));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut stopping = false;
+    let mut leaving = false;
+    let mut look = pin!(sleep(WATCH_INTERVAL));
+    loop {
+        tokio::select! {
+            // The connection first: what it has done may make the other branches moot.
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection of a caller failed");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = look.as_mut() => match caller.judge(Instant::now()) {
+                Judgement::Fine(time) => look.as_mut().reset(Instant::now() + time),
+                Judgement::Idle if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                    look.as_mut().reset(Instant::now() + GOODBYE);
+                }
+                Judgement::Idle | Judgement::TooSlow => {
+                    tracing::debug!("a caller was silent or slow for too long");
+                    return;
+                }
+            },
+        }
+    }
+}
+
+fn builder(tasks: Tasks) -> auto::Builder<Tasks> {
+    let mut builder = auto::Builder::new(tasks);
+    builder
+        .http1()
+        // Our own watch also covers the time before the version is known, and lets a connection
+        // be idle for longer than a head may take.
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(CALLER_PING)
+        .keep_alive_timeout(CALLER_PING)
+        .max_concurrent_streams(CALLER_STREAMS)
+        .initial_stream_window_size(CALLER_STREAM_WINDOW)
+        .initial_connection_window_size(CALLER_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEAD as u32);
+    builder
+}

@@ -1,0 +1,150 @@
+//! How long callers' connections last, and how serving ends.
+
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use relay::AppProtocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::limits::{CALLER_IDLE, GOODBYE, HEAD_TIMEOUT, MAX_CONNECTIONS, WATCH_INTERVAL};
+use super::harness::{
+    Answer, Edge, HOST, channel, data, get, mirror, next, read_to_end, until, within,
+};
+
+#[tokio::test]
+async fn stopping_finishes_what_has_begun() {
+    for origin in [AppProtocol::Http1, AppProtocol::H2] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let (sender, body) = channel();
+            let body = std::sync::Arc::new(tokio::sync::Mutex::new(Some(body)));
+            let handler = move |_: Request<Incoming>| {
+                let body = body.clone();
+                async move { Response::new(body.lock().await.take().unwrap()) }
+            };
+            let edge = Edge::with_origin(origin, handler).await;
+            let mut caller = edge.caller(version).await;
+            let _idle = edge.connect().await;
+            sender.send(data("first")).await.unwrap();
+            let mut answer = caller.send(get("/")).await.unwrap();
+            assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "first");
+            edge.stop.cancel();
+            until_refused(&edge).await;
+            assert!(!edge.serving.is_finished());
+            sender.send(data("last")).await.unwrap();
+            assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "last");
+            drop(sender);
+            assert!(next(answer.body_mut()).await.is_none());
+            within(edge.serving).await.unwrap();
+        }
+    }
+}
+
+async fn until_refused(edge: &Edge) {
+    within(async {
+        while TcpStream::connect(edge.address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ingress_that_is_dropped_cuts_what_is_left() {
+    let handler = |_: Request<Incoming>| async {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            sender.send(data("first")).await.unwrap();
+            sender.closed().await;
+        });
+        Response::new(body)
+    };
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let edge = Edge::with_origin(AppProtocol::Http1, handler).await;
+        let mut caller = edge.caller(version).await;
+        let mut answer = caller.send(get("/")).await.unwrap();
+        assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "first");
+        edge.serving.abort();
+        assert!(next(answer.body_mut()).await.unwrap().is_err());
+        until(|| edge.metric("causeway_http_requests_in_flight") == 0).await;
+        assert_eq!(edge.metric("causeway_http_caller_connections"), 0);
+    }
+}
+
+#[tokio::test]
+async fn whoever_dawdles_is_cut_off() {
+    let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
+    let said = ["", "P", "PRI * HTT", "GET / HTTP/1.1\r\nhost:"];
+    let mut sockets = Vec::new();
+    for text in said {
+        let mut socket = edge.connect().await;
+        socket.write_all(text.as_bytes()).await.unwrap();
+        sockets.push((text, socket));
+    }
+    until(|| edge.metric("causeway_http_caller_connections") == sockets.len() as u64).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::time::pause();
+    tokio::time::sleep(HEAD_TIMEOUT + WATCH_INTERVAL).await;
+    tokio::time::sleep(CALLER_IDLE).await;
+    tokio::time::resume();
+    for (text, mut socket) in sockets {
+        assert_eq!(read_to_end(&mut socket).await.unwrap(), "", "{text:?}");
+    }
+    until(|| edge.metric("causeway_http_caller_connections") == 0).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_late_and_in_order() {
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
+        let mut caller = edge.caller(version).await;
+        assert_eq!(caller.get("/").await.status, 200);
+        let open = || edge.metric("causeway_http_caller_connections");
+        tokio::time::pause();
+        tokio::time::sleep(CALLER_IDLE - WATCH_INTERVAL).await;
+        assert_eq!(open(), 1, "{version:?}");
+        tokio::time::sleep(WATCH_INTERVAL * 3 + GOODBYE).await;
+        tokio::time::resume();
+        until(|| open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_callers_wait() {
+    let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
+    let others = u32::try_from(MAX_CONNECTIONS).unwrap() - 1;
+    until(|| edge.ingress.permits.available_permits() == MAX_CONNECTIONS - 1).await;
+    let _others = edge.ingress.permits.try_acquire_many(others).unwrap();
+    let first = edge.connect().await;
+    until(|| edge.metric("causeway_http_caller_connections") == 1).await;
+    let mut second = edge.connect().await;
+    let call = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    second.write_all(call.as_bytes()).await.unwrap();
+    let soon = Duration::from_millis(100);
+    assert!(tokio::time::timeout(soon, second.read_u8()).await.is_err());
+    drop(first);
+    assert!(read_to_end(&mut second).await.unwrap().starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn several_listeners_share_connections_to_origins() {
+    let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(edge.ingress.clone().serve(listener, |_| true, edge.stop.clone()));
+    assert_eq!(edge.caller(Version::HTTP_11).await.get("/").await.status, 200);
+    let other = TcpStream::connect(address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(other);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = get("/");
+    request.headers_mut().insert("host", HOST.parse().unwrap());
+    *request.uri_mut() = "/".parse().unwrap();
+    let answer = within(sender.send_request(request)).await.unwrap();
+    assert_eq!(Answer::read(answer).await.status, 200);
+    assert_eq!(edge.session.opened().len(), 1);
+    edge.stop.cancel();
+    within(serving).await.unwrap();
+    within(edge.serving).await.unwrap();
+}

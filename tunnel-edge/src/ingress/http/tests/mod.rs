@@ -1,0 +1,11 @@
+//! The ingress between real hyper callers on loopback and real hyper origins behind a stand-in
+//! for the tunnel.
+
+mod bodies;
+mod breaks;
+mod failures;
+pub(super) mod fake;
+mod harness;
+mod lifetime;
+mod pooling;
+mod upgrades;

@@ -1,0 +1,257 @@
+//! One edge, from start to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use certs::tls::TlsError;
+use certs::{CertsError, Label, Material, Role};
+use prometheus_client::registry::Registry as MetricsRegistry;
+use relay::Workers;
+use relay::admin::{Admin, Listeners, check_loops, register_process_metrics};
+use relay::driver::{SessionOptions, bounds, limits};
+use relay::listen::BindError;
+use relay::memory::process_budget;
+use relay::metrics::RelayMetrics;
+use relay::proto::Instance;
+use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
+use relay::transport::quic::{self, UnusableTls};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{TunnelBindError, TunnelListener};
+use crate::admit::Admission;
+use crate::config::Config;
+use crate::ingress::Ingresses;
+use crate::ingress::http::HttpMetrics;
+use crate::metrics::EdgeMetrics;
+use crate::registry::Registry;
+use crate::reset_key::{self, ResetKeyError};
+use crate::status::Status;
+use crate::upstream::Upstreams;
+
+/// Why an edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] CertsError),
+    /// Its identity is not an edge's.
+    #[error(
+        "{}: this certificate is for {found}; an edge needs one made by `causeway certs issue edge NAME`",
+        dir.display()
+    )]
+    NotAnEdge {
+        /// The identity directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
+    /// Its identity cannot verify clients.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// QUIC cannot use the TLS configuration.
+    #[error(transparent)]
+    Quic(#[from] UnusableTls),
+    /// Something that the configuration names cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// Its state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] ResetKeyError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The tunnel's listener cannot be bound.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelBindError),
+    /// SIGHUP cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The system has no more threads or sockets.
+    #[error("the system has no room: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// Whether only another configuration or identity can help.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Identity(_)
+            | Self::NotAnEdge { .. }
+            | Self::Tls(_)
+            | Self::Quic(_)
+            | Self::Configuration(_) => true,
+            Self::State(_)
+            | Self::Bind(_)
+            | Self::Tunnel(_)
+            | Self::Watch(_)
+            | Self::System(_) => false,
+        }
+    }
+}
+
+/// Runs an edge until `stop`, then drains: nobody new is let in, streams may finish for as long as
+/// the configuration says, the rest is reset. Changes of `file`, where the configuration came
+/// from, are followed. `started_with` hears where the admin listener is, when all is bound.
+///
+/// # Errors
+/// [`StartError`], before any client was let in.
+pub async fn run(
+    loaded: Loaded<Config>,
+    file: PathBuf,
+    started_with: impl FnOnce(Option<&ListenAddr>),
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let Loaded { config, sources } = loaded;
+    let started = SystemTime::now();
+    let material = certs::load(&config.identity_dir)?;
+    let name = edge_name(&config, &material)?;
+    let endpoint_config = reset_key::endpoint_config(&config.state_dir)?;
+    let tls = certs::tls::edge_server(&material, &[quic::ALPN])?;
+    let server_config = quic::server_config(tls, bounds(&config.session))?;
+
+    let mut registry = MetricsRegistry::default();
+    register_process_metrics(&mut registry, env!("CARGO_PKG_VERSION"));
+    let relay_metrics = Arc::new(RelayMetrics::register(&mut registry));
+    let metrics = Arc::new(EdgeMetrics::register(&mut registry));
+    let http_metrics = HttpMetrics::register(&mut registry);
+    let reloads = Reloads::new(Some(file.clone()), started, &mut registry);
+
+    let watch = watch(&sources)?;
+    let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
+    let workers = Arc::new(Workers::start(config.workers, "worker")?);
+    let sessions = Arc::new(Registry::default());
+    let upstreams = Arc::new(Upstreams::new(metrics.clone()));
+    let prepared = upstreams.prepare(&config.upstreams);
+    upstreams.commit(prepared.map_err(StartError::Configuration)?);
+    let ingresses = Ingresses::new(workers.clone(), sessions.clone(), metrics.clone(), http_metrics);
+    let ingresses = Arc::new(ingresses);
+    let mut tunnels = Vec::new();
+    for address in &config.tunnel {
+        let (endpoint, server) = (endpoint_config.clone(), server_config.clone());
+        tunnels.push(TunnelListener::bind(*address, endpoint, server, workers.first()).await?);
+    }
+    ingresses.commit(ingresses.prepare(&config.ingresses)?)?;
+
+    let addresses: Vec<SocketAddr> = tunnels.iter().map(TunnelListener::address).collect();
+    let status = Arc::new(Status {
+        material,
+        started,
+        reloads: reloads.clone(),
+        registry: sessions.clone(),
+        ingresses: ingresses.clone(),
+        upstreams: upstreams.clone(),
+        tunnel: addresses.clone(),
+        admin: listeners.admin_address(),
+        telemetry: listeners.telemetry_address(),
+        draining: AtomicBool::new(false),
+    });
+    tracing::info!(
+        edge = %name, tunnel = ?addresses, admin = ?status.admin.as_ref().map(ToString::to_string),
+        ingresses = config.ingresses.len(), upstreams = config.upstreams.len(), "edge started"
+    );
+    let admission = Arc::new(Admission {
+        workers: workers.clone(),
+        registry: sessions.clone(),
+        upstreams: upstreams.clone(),
+        metrics,
+        edge: name.to_string(),
+        instance: Instance::from_bytes(rand::random()),
+        limits: limits(&config.session),
+        options: SessionOptions::new(&config.session, Arc::new(process_budget()), relay_metrics),
+        advertise: config.advertise.iter().map(ToString::to_string).collect(),
+        handshake_timeout: config.session.handshake_timeout,
+        max_sessions: config.max_sessions,
+        max_handshakes: config.max_handshakes,
+    });
+    let room = Arc::new(Semaphore::new(config.max_handshakes));
+    let mut accepting = JoinSet::new();
+    for tunnel in tunnels {
+        let serving = tunnel.serve(admission.clone(), room.clone(), stop.clone());
+        accepting.spawn_on(serving, workers.first().runtime());
+    }
+    let served = CancellationToken::new();
+    let admin = admin(status.clone(), &workers, registry);
+    let serving = tokio::spawn(listeners.serve(admin, served.clone()));
+
+    started_with(status.admin.as_ref());
+    let apply = async |new: Config| apply(&config, &new, &ingresses, &upstreams);
+    let reloading = reload_when_changed(&file, watch, &reloads, Config::load, apply);
+    let _: Option<std::convert::Infallible> = stop.run_until_cancelled(reloading).await;
+
+    status.draining.store(true, Ordering::Relaxed);
+    drain(&sessions, &ingresses, config.session.drain).await;
+    accepting.shutdown().await;
+    served.cancel();
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "serving health and status failed");
+    }
+    Ok(())
+}
+
+/// Lets streams finish for at most `grace`, over as soon as the last one is.
+async fn drain(sessions: &Registry, ingresses: &Ingresses, grace: Duration) {
+    let live = sessions.all();
+    tracing::info!(sessions = live.len(), "stopping: streams may finish");
+    let mut draining = JoinSet::new();
+    for (_, entry) in live {
+        draining.spawn(async move {
+            entry.session.drain(grace).await;
+            entry.session.finished().await;
+        });
+    }
+    let sessions_end = async { while draining.join_next().await.is_some() {} };
+    let callers_end = tokio::time::timeout(grace, ingresses.close());
+    let ((), callers) = tokio::join!(sessions_end, callers_end);
+    if callers.is_err() {
+        tracing::warn!("callers outlived the drain and are cut");
+    }
+}
+
+fn edge_name(config: &Config, material: &Material) -> Result<Label, StartError> {
+    match &material.identity().role {
+        Role::Edge(name) => Ok(name.clone()),
+        Role::Client(_) | Role::Service(_) => Err(StartError::NotAnEdge {
+            dir: config.identity_dir.clone(),
+            found: material.identity().to_string(),
+        }),
+    }
+}
+
+/// Takes over what can be taken over while running: all of it or nothing.
+fn apply(
+    started: &Config,
+    new: &Config,
+    ingresses: &Ingresses,
+    upstreams: &Upstreams,
+) -> Result<(), String> {
+    let prepared_upstreams = upstreams.prepare(&new.upstreams)?;
+    let prepared_ingresses = ingresses.prepare(&new.ingresses);
+    let committed = ingresses.commit(prepared_ingresses.map_err(|error| error.to_string())?);
+    committed.map_err(|error| error.to_string())?;
+    upstreams.commit(prepared_upstreams);
+    let restart = Config::restart_keys(started, new);
+    if !restart.is_empty() {
+        tracing::warn!(keys = restart.join(", "), "changed, but only a restart takes it over");
+    }
+    Ok(())
+}
+
+fn admin(status: Arc<Status>, workers: &Workers, registry: MetricsRegistry) -> Admin {
+    let loops: Vec<_> = workers
+        .handles()
+        .iter()
+        .map(|worker| (format!("worker {}", worker.index()), worker.runtime().clone()))
+        .collect();
+    let ready = status.clone();
+    Admin {
+        status: Arc::new(move || status.document()),
+        readiness: Arc::new(move || ready.readiness()),
+        liveness: Arc::new(move || Box::pin(check_loops(loops.clone()))),
+        registry: Arc::new(registry),
+    }
+}

@@ -1,0 +1,152 @@
+//! What compute planes may call here: nothing, unless an upstream allows their cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use certs::ClusterId;
+use parking_lot::Mutex;
+use relay::origin::{Origin, Served};
+use relay::{Incoming, ResetCode, ServiceName, Stream};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Upstream;
+use crate::metrics::EdgeMetrics;
+
+/// The upstreams that there are now. Changes with the configuration.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    table: Mutex<HashMap<ServiceName, Reachable>>,
+    metrics: Arc<EdgeMetrics>,
+}
+
+/// A list that can be taken over.
+#[derive(Debug)]
+pub(crate) struct PreparedUpstreams(HashMap<ServiceName, Reachable>);
+
+/// One upstream. `withdrawn` resets the streams of one that is gone or changed.
+#[derive(Clone, Debug)]
+struct Reachable {
+    upstream: Arc<Upstream>,
+    origin: Arc<Origin>,
+    withdrawn: CancellationToken,
+}
+
+impl Upstreams {
+    /// There are none yet.
+    pub(crate) fn new(metrics: Arc<EdgeMetrics>) -> Self {
+        Self {
+            table: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Makes ready what a new list needs, so that [`Self::commit`] cannot fail.
+    ///
+    /// # Errors
+    /// What is wrong with the authorities of an `https://` target.
+    pub(crate) fn prepare(&self, upstreams: &[Upstream]) -> Result<PreparedUpstreams, String> {
+        let old = self.table.lock().clone();
+        let prepare = |upstream: &Upstream| match old.get(&upstream.service) {
+            Some(same) if *same.upstream == *upstream => Ok(same.clone()),
+            Some(_) | None => Reachable::new(upstream),
+        };
+        let table = upstreams
+            .iter()
+            .map(|upstream| Ok((upstream.service.clone(), prepare(upstream)?)));
+        Ok(PreparedUpstreams(table.collect::<Result<_, String>>()?))
+    }
+
+    /// Takes over a new list. Upstreams that stay as they were keep their streams; those that are
+    /// gone or changed lose theirs, since the policy under which they were opened is gone.
+    pub(crate) fn commit(&self, prepared: PreparedUpstreams) {
+        let PreparedUpstreams(new) = prepared;
+        let mut table = self.table.lock();
+        let old = std::mem::replace(&mut *table, new);
+        for (service, reachable) in old {
+            let kept = table
+                .get(&service)
+                .is_some_and(|new| Arc::ptr_eq(&new.upstream, &reachable.upstream));
+            if !kept {
+                reachable.withdrawn.cancel();
+            }
+        }
+    }
+
+    /// All of them, for status.
+    pub(crate) fn all(&self) -> Vec<Arc<Upstream>> {
+        let table = self.table.lock();
+        let mut all: Vec<_> = table.values().map(|found| found.upstream.clone()).collect();
+        drop(table);
+        all.sort_by(|a, b| a.service.cmp(&b.service));
+        all
+    }
+
+    /// Connects a stream of `cluster`'s client to what it names, if that is allowed.
+    pub(crate) async fn serve(&self, cluster: &ClusterId, incoming: Incoming) {
+        let Incoming { open, stream } = incoming;
+        let service = open.service;
+        let found = self.table.lock().get(&service).cloned();
+        let Some(reachable) = found else {
+            let why = format!("this edge has no upstream {service}");
+            return self.refuse(cluster, &service, stream, ResetCode::UnknownService, why);
+        };
+        if !reachable.upstream.admits(cluster) {
+            let why = format!("{cluster} may not call {service} here");
+            return self.refuse(cluster, &service, stream, ResetCode::NotAllowed, why);
+        }
+        let relayed = self.relay(cluster, &service, stream, &reachable.origin);
+        let relayed = reachable.withdrawn.run_until_cancelled(relayed).await;
+        if relayed.is_none() {
+            tracing::info!(%cluster, %service, "upstream changed: a stream is reset");
+        }
+    }
+
+    fn refuse(
+        &self,
+        cluster: &ClusterId,
+        service: &ServiceName,
+        stream: Stream,
+        code: ResetCode,
+        why: String,
+    ) {
+        self.metrics.upstream(code.label());
+        tracing::warn!(%cluster, %service, %code, stream = %stream.id(), "upstream refused");
+        stream.reset(code, why);
+    }
+
+    async fn relay(
+        &self,
+        cluster: &ClusterId,
+        service: &ServiceName,
+        stream: Stream,
+        origin: &Origin,
+    ) {
+        let id = stream.id();
+        let served = origin.serve(stream, service).await;
+        self.metrics.upstream(served.label());
+        match served {
+            Served::Pumped(pumped) => {
+                tracing::debug!(%cluster, %service, stream = %id, %pumped, "over");
+            }
+            Served::GivenUp => tracing::debug!(%cluster, %service, stream = %id, "given up"),
+            Served::NotReached(error) => {
+                let target = &origin.settings().target;
+                tracing::warn!(%cluster, %service, stream = %id, %target, %error, "upstream not reached");
+            }
+        }
+    }
+}
+
+impl Reachable {
+    fn new(upstream: &Upstream) -> Result<Self, String> {
+        let origin = Origin::new(upstream.origin.clone(), |https| {
+            certs::tls::origin_for(https.ca.as_deref(), https.h2)
+        });
+        let origin = origin.map_err(|error| format!("upstream {}: {error}", upstream.service))?;
+        Ok(Self {
+            upstream: Arc::new(upstream.clone()),
+            origin: Arc::new(origin),
+            withdrawn: CancellationToken::new(),
+        })
+    }
+}

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::caller::{BusyGuard, CutGuard};
 use super::headers::drop_claims;
 use super::metrics::RequestGuard;
-use super::origin::{Lease, Http2Slot};
+use super::origin::{Http2Slot, Lease};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 

@@ -283,7 +283,10 @@ mod tests {
     #[test]
     fn whoever_says_nothing_is_too_slow_as_well() {
         let began = Instant::now();
-        assert_eq!(caller(began).judge(began + HEAD_TIMEOUT), Judgement::TooSlow);
+        assert_eq!(
+            caller(began).judge(began + HEAD_TIMEOUT),
+            Judgement::TooSlow
+        );
     }
 
     #[test]
@@ -307,7 +310,10 @@ mod tests {
         assert!(matches!(caller.judge(soon), Judgement::Fine(_)));
         assert_eq!(caller.judge(began + CALLER_IDLE), Judgement::Idle);
         caller.sent(1, soon);
-        assert!(matches!(caller.judge(began + CALLER_IDLE), Judgement::Fine(_)));
+        assert!(matches!(
+            caller.judge(began + CALLER_IDLE),
+            Judgement::Fine(_)
+        ));
         caller.received(b"G", soon);
         assert!(matches!(caller.judge(soon), Judgement::Fine(_)));
         assert_eq!(caller.judge(soon + HEAD_TIMEOUT), Judgement::TooSlow);
@@ -319,7 +325,10 @@ mod tests {
         let caller = caller(began);
         caller.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", began);
         caller.received(b"ping", began + HEAD_TIMEOUT);
-        assert!(matches!(caller.judge(began + HEAD_TIMEOUT), Judgement::Fine(_)));
+        assert!(matches!(
+            caller.judge(began + HEAD_TIMEOUT),
+            Judgement::Fine(_)
+        ));
         assert_eq!(caller.judge(began + CALLER_IDLE), Judgement::Idle);
         let (first, second) = (caller.busy(true), caller.busy(true));
         drop(first);

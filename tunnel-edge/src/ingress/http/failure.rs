@@ -84,7 +84,10 @@ impl Failure {
             let mut response = Response::new(ResponseBody::empty());
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", HeaderValue::from_static(answer.grpc.number()));
+            headers.insert(
+                "grpc-status",
+                HeaderValue::from_static(answer.grpc.number()),
+            );
             headers.insert("grpc-message", HeaderValue::from_static(answer.text));
             response
         } else {
@@ -247,12 +250,9 @@ impl Failure {
                 G::Internal,
                 "the tunnel's two ends misunderstood each other",
             ),
-            Self::Reset(ResetCode::Internal) => (
-                "internal",
-                S::BAD_GATEWAY,
-                G::Internal,
-                "the tunnel failed",
-            ),
+            Self::Reset(ResetCode::Internal) => {
+                ("internal", S::BAD_GATEWAY, G::Internal, "the tunnel failed")
+            }
         };
         Answer {
             code,

@@ -183,7 +183,9 @@ pub(super) fn for_http1(parts: &mut request::Parts, host: &str, hop: &HopByHop, 
     join_cookies(&mut parts.headers);
     let mut connection = Vec::new();
     if hop.trailers {
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts
+            .headers
+            .insert(TE, HeaderValue::from_static("trailers"));
         connection.push("te");
     }
     if let Some(protocols) = &hop.upgrade {
@@ -210,7 +212,9 @@ pub(super) fn for_http2(parts: &mut request::Parts, host: Authority, hop: &HopBy
     parts.uri = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
     parts.headers.remove(HOST);
     if hop.trailers {
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts
+            .headers
+            .insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -282,7 +286,12 @@ mod tests {
     #[test]
     fn exactly_one_host_is_asked_for() {
         use Version as V;
-        type Case<'a> = (V, &'a str, &'a [(&'a str, &'a str)], Result<Option<&'a str>, Failure>);
+        type Case<'a> = (
+            V,
+            &'a str,
+            &'a [(&'a str, &'a str)],
+            Result<Option<&'a str>, Failure>,
+        );
         let bad = Err(Failure::BadHost);
         let cases: &[Case<'_>] = &[
             (V::HTTP_11, "/", &[("host", "a.b:80")], Ok(Some("a.b:80"))),
@@ -390,7 +399,10 @@ mod tests {
             trailers: true,
         };
         for_http1(&mut parts, "x:1", &hop, true);
-        assert_eq!((parts.version, parts.uri), (Version::HTTP_11, "/p?q".parse().unwrap()));
+        assert_eq!(
+            (parts.version, parts.uri),
+            (Version::HTTP_11, "/p?q".parse().unwrap())
+        );
         let expected = map(&[
             ("cookie", "a=1; b=2"),
             ("host", "x:1"),
@@ -405,7 +417,11 @@ mod tests {
     #[test]
     fn an_http2_origin_gets_an_authority() {
         let mut parts = parts(Version::HTTP_11, "*", &[("host", "x")]);
-        for_http2(&mut parts, Authority::from_static("x"), &HopByHop::default());
+        for_http2(
+            &mut parts,
+            Authority::from_static("x"),
+            &HopByHop::default(),
+        );
         assert_eq!(parts.uri.authority().unwrap(), "x");
         assert_eq!(parts.uri.path(), "*");
         assert!(parts.headers.is_empty());
@@ -414,8 +430,17 @@ mod tests {
     #[test]
     fn only_a_whole_trace_context_is_one() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(traceparent(&map(&[("traceparent", good)])).as_deref(), Some(good));
-        for bad in ["", "00", &good[1..], &format!("{good}-x"), &good.to_uppercase()] {
+        assert_eq!(
+            traceparent(&map(&[("traceparent", good)])).as_deref(),
+            Some(good)
+        );
+        for bad in [
+            "",
+            "00",
+            &good[1..],
+            &format!("{good}-x"),
+            &good.to_uppercase(),
+        ] {
             assert_eq!(traceparent(&map(&[("traceparent", bad)])), None, "{bad}");
         }
     }

@@ -390,10 +390,7 @@ mod tests {
                     found: text("{svc}"),
                 },
             ),
-            (
-                "{service}.{cluster}.{tenant}.x",
-                E::Missing("{cluster}"),
-            ),
+            ("{service}.{cluster}.{tenant}.x", E::Missing("{cluster}")),
             (
                 "{service}--{cluster}--{tenant}.{tenant}.x",
                 E::PlaceholderInDomain(text("{tenant}")),
@@ -406,15 +403,15 @@ mod tests {
                 "{service}--{cluster}--{tenant}.a_b",
                 E::DomainLabel(text("a_b")),
             ),
-            (
-                "{service}--{cluster}--{tenant}.",
-                E::DomainLabel(text("")),
-            ),
+            ("{service}--{cluster}--{tenant}.", E::DomainLabel(text(""))),
         ];
         for (pattern, expected) in cases {
             assert_eq!(pattern.parse::<HostPattern>(), Err(expected), "{pattern}");
         }
-        let long = format!("{{service}}--{{cluster}}--{{tenant}}.{}", ["a"; 130].join("."));
+        let long = format!(
+            "{{service}}--{{cluster}}--{{tenant}}.{}",
+            ["a"; 130].join(".")
+        );
         assert_eq!(long.parse::<HostPattern>(), Err(E::DomainTooLong(259)));
     }
 }

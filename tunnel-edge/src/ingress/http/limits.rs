@@ -69,6 +69,10 @@ pub(super) const MAX_IDLE: usize = 32;
 /// How long an idle connection to an origin is kept.
 pub(super) const ORIGIN_IDLE: Duration = Duration::from_secs(60);
 
+/// How long before an origin closes an idle connection it is no longer used, so that no request
+/// crosses the end on its way through the tunnel.
+pub(super) const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
 /// How often idle connections to origins are looked through.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 

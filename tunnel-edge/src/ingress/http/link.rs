@@ -154,7 +154,9 @@ impl Verdict {
     }
 
     fn note(&self, error: &io::Error) {
-        let reset = error.get_ref().and_then(|inner| inner.downcast_ref::<Reset>());
+        let reset = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Reset>());
         let code = reset.map_or(ResetCode::OriginReset, |reset| reset.code);
         if self.0.set(code).is_ok() {
             tracing::debug!(%code, %error, "stream to the origin was reset");

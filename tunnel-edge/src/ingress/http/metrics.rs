@@ -311,7 +311,10 @@ mod tests {
         let text = encode(&registry);
         for class in ["1xx", "2xx", "3xx", "4xx", "5xx"] {
             let label = format!("{{ingress=\"web\",class=\"{class}\"}} 1");
-            assert!(text.contains(&format!("causeway_http_requests_total{label}")), "{text}");
+            assert!(
+                text.contains(&format!("causeway_http_requests_total{label}")),
+                "{text}"
+            );
         }
         for line in [
             "causeway_http_requests_in_flight{ingress=\"web\"} 1",

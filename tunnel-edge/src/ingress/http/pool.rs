@@ -75,8 +75,9 @@ impl<T> IdleStack<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    pub(super) fn ready(&self, health: impl Fn(&T) -> Health) -> usize {
+        let ready = |entry: &&(T, Instant)| health(&entry.0) == Health::Ready;
+        self.entries.iter().filter(ready).count()
     }
 }
 

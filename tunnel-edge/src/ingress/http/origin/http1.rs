@@ -2,8 +2,9 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::body::{RequestBody, Upload};
 use super::super::failure::Failure;
-use super::super::limits::{ORIGIN_BUFFER, READY_WAIT};
+use super::super::limits::{KEEP_ALIVE_MARGIN, ORIGIN_BUFFER, READY_WAIT};
 use super::super::link::Verdict;
 use super::super::metrics::Protocol;
 use super::super::pool::Health;
@@ -25,11 +26,14 @@ pub(super) struct Http1 {
     /// Ends the connection's task at once, which resets the stream that it runs on.
     abort: CancellationToken,
     verdict: Verdict,
+    /// When the origin is about to close it, if it said so with its last answer.
+    expires: Option<Instant>,
 }
 
 impl Http1 {
     pub(super) fn health(&self) -> Health {
-        if self.sender.is_closed() {
+        let expired = self.expires.is_some_and(|time| time <= Instant::now());
+        if self.sender.is_closed() || expired {
             Health::Gone
         } else if self.sender.is_ready() {
             Health::Ready
@@ -58,6 +62,7 @@ impl Origins {
         Ok(Http1Lease {
             connection: Some(connection),
             upload: Arc::default(),
+            keep_alive: None,
             pool: pool.clone(),
             reused,
         })
@@ -65,7 +70,10 @@ impl Origins {
 
     async fn connect_http1(&self, to: &Destination) -> Result<Http1, Failure> {
         let traceparent = to.traceparent.clone();
-        let io = to.link.open(&to.service, &self.principal, traceparent).await?;
+        let io = to
+            .link
+            .open(&to.service, &self.principal, traceparent)
+            .await?;
         let verdict = io.verdict();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(ORIGIN_BUFFER)
@@ -84,6 +92,7 @@ impl Origins {
             sender,
             abort,
             verdict,
+            expires: None,
         })
     }
 }
@@ -108,6 +117,8 @@ pub(in super::super) struct Http1Lease {
     /// Taken out only at the end of the lease.
     connection: Option<Http1>,
     upload: Arc<Upload>,
+    /// For how long the origin keeps the connection behind its answer, if it said so.
+    keep_alive: Option<Duration>,
     pool: Arc<Pool>,
     reused: bool,
 }
@@ -125,7 +136,13 @@ impl Http1Lease {
         let cut = connection.abort.clone().drop_guard();
         let answered = answer.as_mut().await;
         cut.disarm();
-        answered.map_err(|error| SendError::new(error, &connection.verdict))
+        match answered {
+            Ok(response) => {
+                self.keep_alive = keep_alive(response.headers());
+                Ok(response)
+            }
+            Err(error) => Err(SendError::new(error, &connection.verdict)),
+        }
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -135,10 +152,13 @@ impl Http1Lease {
     /// Keeps the connection for the next request. If the origin answered before it had the whole
     /// request, the rest still goes to it, and then the connection closes.
     pub(super) fn finish(mut self) {
-        if let Some(connection) = self.connection.take()
+        if let Some(mut connection) = self.connection.take()
             && self.upload.is_complete()
         {
-            let surplus = self.pool.http1.lock().put(connection, Instant::now());
+            let now = Instant::now();
+            let margin = |time: Duration| now + time.saturating_sub(KEEP_ALIVE_MARGIN);
+            connection.expires = self.keep_alive.map(margin);
+            let surplus = self.pool.http1.lock().put(connection, now);
             drop(surplus);
         }
     }
@@ -148,6 +168,36 @@ impl Drop for Http1Lease {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.abort.cancel();
+        }
+    }
+}
+
+/// For how long the origin will keep an idle connection, if it says so. The field is no longer
+/// standard (RFC 2068 §19.7.1.1), but Node and Apache send it and keep to it.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let timeout = value
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?;
+    Some(Duration::from_secs(timeout.parse::<u32>().ok()?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_may_say_how_long_it_keeps_a_connection() {
+        for (value, expected) in [
+            ("timeout=5", Some(5)),
+            ("max=100, timeout=72", Some(72)),
+            ("timeout=x", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            assert_eq!(keep_alive(&headers), None);
+            headers.insert("keep-alive", value.parse().unwrap());
+            assert_eq!(keep_alive(&headers), expected.map(Duration::from_secs));
         }
     }
 }

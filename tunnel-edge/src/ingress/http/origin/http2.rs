@@ -108,7 +108,10 @@ impl Origins {
                     let reused = slot.connection().is_open();
                     (slot, reused)
                 }
-                None => (connections.add(self.connect_http2(to), Instant::now()), false),
+                None => (
+                    connections.add(self.connect_http2(to), Instant::now()),
+                    false,
+                ),
             }
         };
         let sender = slot.connection().sender().await?;
@@ -167,10 +170,7 @@ impl Origins {
 
 type Connection = http2::Connection<TokioIo<OriginIo>, RequestBody, Tasks>;
 
-async fn handshake(
-    io: TokioIo<OriginIo>,
-    tasks: Tasks,
-) -> Result<(Sender, Connection), Failure> {
+async fn handshake(io: TokioIo<OriginIo>, tasks: Tasks) -> Result<(Sender, Connection), Failure> {
     let verdict = io.inner().verdict();
     let (requests, connection) = http2::Builder::new(tasks)
         .initial_stream_window_size(ORIGIN_STREAM_WINDOW)
@@ -223,4 +223,3 @@ impl Drop for Http2Lease {
         self.upload.abandon();
     }
 }
-

@@ -151,9 +151,9 @@ impl Origins {
     }
 
     #[cfg(test)]
-    pub(super) fn connections(&self, to: &Destination) -> usize {
+    pub(super) fn ready(&self, to: &Destination) -> usize {
         let pool = self.links.lock()[&to.link.id()][&to.service].clone();
-        pool.http1.lock().len() + pool.http2.lock().len()
+        pool.http1.lock().ready(Http1::health) + pool.http2.lock().len()
     }
 }
 

@@ -9,9 +9,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 use relay::AppProtocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::harness::{
-    Edge, HOST, channel, data, echo, empty, full, get, mirror, next, request, until, within,
+    Answer, CallerConn, Edge, HOST, channel, data, echo, empty, full, get, mirror, next,
+    read_to_end, request, until, within,
 };
 
 /// Every pair of what the caller and the origin speak.
@@ -46,15 +48,22 @@ async fn callers_cannot_say_who_they_are() {
     for (caller, origin) in PAIRS {
         let edge = Edge::with_origin(origin, mirror).await;
         let mut request = get("/");
-        for name in ["x-forwarded-for", "x_forwarded_for", "forwarded", "x-real-ip"] {
+        for name in [
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "forwarded",
+            "x-real-ip",
+        ] {
             let evil = HeaderValue::from_static("6.6.6.6");
             request.headers_mut().insert(name, evil);
         }
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        request.headers_mut().insert("traceparent", trace.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("traceparent", trace.parse().unwrap());
         let mut caller = edge.caller(caller).await;
         let answer = caller.send(request).await.unwrap();
-        let answer = super::harness::Answer::read(answer).await;
+        let answer = Answer::read(answer).await;
         assert!(!answer.text.contains("6.6.6.6"), "{}", answer.text);
         for expected in [
             "\"x-forwarded-for\": \"127.0.0.1\"",
@@ -62,7 +71,11 @@ async fn callers_cannot_say_who_they_are() {
             &format!("\"x-forwarded-host\": \"{HOST}\""),
             trace,
         ] {
-            assert!(answer.text.contains(expected), "{expected} in {}", answer.text);
+            assert!(
+                answer.text.contains(expected),
+                "{expected} in {}",
+                answer.text
+            );
         }
         assert_eq!(edge.session.opened()[0].traceparent.as_deref(), Some(trace));
     }
@@ -179,7 +192,8 @@ async fn trailers_pass_over_http2_like_those_of_grpc() {
     let mut caller = edge.caller(Version::HTTP_2).await;
     let (sender, body) = channel();
     let mut call = request("POST", "/pkg.Service/Method", body);
-    call.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    call.headers_mut()
+        .insert("te", HeaderValue::from_static("trailers"));
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("1"));
     trailers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6"));
@@ -204,13 +218,13 @@ async fn the_body_of_a_get_is_not_lost() {
         let (sender, body) = channel();
         let mut query = request("GET", "/", body);
         // hyper's client, too, must be told.
-        if matches!(caller, super::harness::CallerConn::H1(..)) {
+        if matches!(caller, CallerConn::H1(..)) {
             let chunked = HeaderValue::from_static("chunked");
             query.headers_mut().insert("transfer-encoding", chunked);
         }
         tokio::spawn(async move { drop(sender.send(data("query")).await) });
         let answer = caller.send(query).await.unwrap();
-        assert_eq!(super::harness::Answer::read(answer).await.text, "query");
+        assert_eq!(Answer::read(answer).await.text, "query");
     }
 }
 
@@ -231,9 +245,9 @@ async fn head_and_empty_answers_have_no_body_but_their_length() {
         let mut caller = edge.caller(caller).await;
         let answer = caller.send(request("HEAD", "/", empty())).await.unwrap();
         assert_eq!(answer.headers()["content-length"], "5");
-        assert_eq!(super::harness::Answer::read(answer).await.text, "");
+        assert_eq!(Answer::read(answer).await.text, "");
         assert_eq!(caller.get("/").await.status, 204);
-        until(|| edge.ingress.origins.connections(&edge.destination(origin)) == 1).await;
+        until(|| edge.ingress.origins.ready(&edge.destination(origin)) == 1).await;
         assert_eq!(edge.session.opened().len(), 1);
     }
 }
@@ -246,13 +260,12 @@ async fn a_caller_that_expects_100_gets_it_and_is_answered() {
         "POST / HTTP/1.1\r\nhost: {HOST}\r\nexpect: 100-continue\r\n\
          content-length: 4\r\nconnection: close\r\n\r\n"
     );
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut interim = [0; 25];
     within(socket.read_exact(&mut interim)).await.unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     socket.write_all(b"body").await.unwrap();
-    let answer = super::harness::read_to_end(&mut socket).await.unwrap();
+    let answer = read_to_end(&mut socket).await.unwrap();
     assert!(answer.ends_with("\r\n\r\nbody"), "{answer}");
 }
 

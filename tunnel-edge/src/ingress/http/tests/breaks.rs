@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::harness::{
-    CallerConn, Edge, HOST, Stop, TestBody, channel, data, get, next, read_to_end, request, within,
+    Edge, HOST, Stop, TestBody, channel, data, empty, get, next, read_to_end, request, until,
+    within,
 };
 
 const ORIGINS: [AppProtocol; 2] = [AppProtocol::Http1, AppProtocol::H2];
@@ -22,18 +23,6 @@ struct Canary(Option<oneshot::Sender<()>>);
 impl Drop for Canary {
     fn drop(&mut self) {
         let _ = self.0.take().unwrap().send(());
-    }
-}
-
-/// A connection that hangs up, and one that only gives its request up.
-async fn leave(caller: CallerConn, answer: Option<Response<Incoming>>, hang_up: bool) {
-    if hang_up {
-        drop(caller);
-        drop(answer);
-    } else {
-        drop(answer);
-        // Lives on, as another request could show.
-        std::mem::forget(caller);
     }
 }
 
@@ -57,7 +46,7 @@ async fn an_origin_learns_that_the_caller_left_before_the_answer() {
             let ended = within(beginnings.recv()).await.unwrap();
             request.abort();
             within(ended).await.unwrap();
-            super::harness::until(|| edge.metric("causeway_http_requests_in_flight") == 0).await;
+            until(|| edge.metric("causeway_http_requests_in_flight") == 0).await;
         }
     }
 }
@@ -78,8 +67,11 @@ async fn an_origin_learns_that_the_caller_left_amid_the_answer() {
                 sender.send(data("first")).await.unwrap();
                 let mut answer = caller.send(get("/")).await.unwrap();
                 assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "first");
-                leave(caller, Some(answer), hang_up).await;
+                // Either the whole connection, or only the rest of the answer.
+                let stays = (!hang_up).then_some(caller);
+                drop(answer);
                 within(sender.closed()).await;
+                drop(stays);
             }
         }
     }
@@ -135,7 +127,7 @@ async fn an_upload_given_up_is_no_complete_upload() {
                             Response::new(body)
                         } else {
                             watch.await;
-                            Response::new(super::harness::empty())
+                            Response::new(empty())
                         }
                     }
                 };
@@ -250,7 +242,11 @@ async fn an_answer_without_length_that_ends_is_complete() {
 /// Node's `stream.close()` does this amid an answer; hyper reports it like an end.
 #[tokio::test]
 async fn a_reset_with_no_error_is_no_end_over_http2() {
-    for (ended, version) in [(false, Version::HTTP_11), (false, Version::HTTP_2), (true, Version::HTTP_11)] {
+    for (ended, version) in [
+        (false, Version::HTTP_11),
+        (false, Version::HTTP_2),
+        (true, Version::HTTP_11),
+    ] {
         let (edge, mut streams) = Edge::start(AppProtocol::H2).await;
         let origin = async move {
             let mut stream = streams.recv().await.unwrap();
@@ -258,12 +254,21 @@ async fn a_reset_with_no_error_is_no_end_over_http2() {
             stream.write_all(&settings).await.unwrap();
             until_request(&mut stream).await;
             // HEADERS with END_HEADERS on stream 1: ":status: 200" is entry 8 of the static table.
-            stream.write_all(&[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88]).await.unwrap();
+            stream
+                .write_all(&[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88])
+                .await
+                .unwrap();
             let end_stream = u8::from(ended);
-            stream.write_all(&[0, 0, 4, 0, end_stream, 0, 0, 0, 1]).await.unwrap();
+            stream
+                .write_all(&[0, 0, 4, 0, end_stream, 0, 0, 0, 1])
+                .await
+                .unwrap();
             stream.write_all(b"part").await.unwrap();
             // RST_STREAM with NO_ERROR.
-            stream.write_all(&[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0]).await.unwrap();
+            stream
+                .write_all(&[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+                .await
+                .unwrap();
             stream
         };
         let mut caller = edge.caller(version).await;

@@ -7,7 +7,9 @@ use tokio::io::AsyncWriteExt;
 use super::super::Route;
 use super::breaks::read_head;
 use super::fake::Refusal;
-use super::harness::{Answer, Edge, HOST, TestBody, full, get, mirror, request, within};
+use super::harness::{
+    Answer, Edge, HOST, TestBody, full, get, mirror, request, serve_origins, within,
+};
 
 fn to_host(host: &str) -> http::Request<TestBody> {
     let mut request = get("/");
@@ -46,13 +48,24 @@ async fn a_request_that_cannot_be_meant_is_refused() {
     for (head, status, code) in [
         ("GET / HTTP/1.1\r\n", "400", "bad_host"),
         ("GET / HTTP/1.0\r\n", "400", "bad_host"),
-        ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n", "400", "bad_host"),
-        ("CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n", "501", "method_not_supported"),
+        (
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n",
+            "400",
+            "bad_host",
+        ),
+        (
+            "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n",
+            "501",
+            "method_not_supported",
+        ),
     ] {
         let answer = edge.raw(&format!("{head}connection: close\r\n\r\n")).await;
         let answer = answer.unwrap();
         assert!(answer.contains(&format!(" {status} ")), "{answer}");
-        assert!(answer.contains(&format!("causeway-error: {code}\r\n")), "{answer}");
+        assert!(
+            answer.contains(&format!("causeway-error: {code}\r\n")),
+            "{answer}"
+        );
     }
 }
 
@@ -60,14 +73,17 @@ async fn a_request_that_cannot_be_meant_is_refused() {
 async fn a_fixed_route_takes_any_host() {
     let cluster = "acme/demo".parse().unwrap();
     let route = Route::Fixed(cluster, "web".parse().unwrap());
-    for (protocol, seen) in [(AppProtocol::Http1, "\"host\": \"web\""), (AppProtocol::H2, "//web/")] {
-        let (edge, mut streams) = Edge::routed(protocol, route.clone()).await;
-        tokio::spawn(async move {
-            while let Some(stream) = streams.recv().await {
-                tokio::spawn(super::harness::serve_origin(protocol, stream, mirror));
-            }
-        });
-        let answer = edge.caller(Version::HTTP_11).await.send(to_host("any")).await;
+    for (protocol, seen) in [
+        (AppProtocol::Http1, "\"host\": \"web\""),
+        (AppProtocol::H2, "//web/"),
+    ] {
+        let (edge, streams) = Edge::routed(protocol, route.clone()).await;
+        tokio::spawn(serve_origins(protocol, streams, mirror));
+        let answer = edge
+            .caller(Version::HTTP_11)
+            .await
+            .send(to_host("any"))
+            .await;
         assert_eq!(answer.unwrap().status(), 200);
         let answer = edge.raw("GET / HTTP/1.0\r\n\r\n").await.unwrap();
         assert!(answer.contains(seen), "{answer}");
@@ -93,7 +109,10 @@ async fn a_stream_that_is_not_opened_or_reset_says_why() {
             edge.session.refuse(Refusal::Open(error));
             assert_eq!(outcome(&edge, get("/")).await.1, code);
         }
-        assert_eq!(edge.caller(Version::HTTP_11).await.get("/").await.status, 200);
+        assert_eq!(
+            edge.caller(Version::HTTP_11).await.get("/").await.status,
+            200
+        );
     }
 }
 
@@ -102,7 +121,10 @@ async fn a_stream_that_takes_forever_to_open_is_given_up() {
     for protocol in [AppProtocol::Http1, AppProtocol::H2] {
         let edge = Edge::with_origin(protocol, mirror).await;
         edge.session.refuse(Refusal::Hang);
-        assert_eq!(outcome(&edge, get("/")).await, (504, "open_timeout".to_owned()));
+        assert_eq!(
+            outcome(&edge, get("/")).await,
+            (504, "open_timeout".to_owned())
+        );
     }
 }
 
@@ -113,7 +135,11 @@ async fn an_origin_that_does_not_answer_in_http_is_told_apart() {
         ("", 502, "origin_closed"),
         ("SSH-2.0-OpenSSH_9.9\r\n", 502, "origin_protocol"),
         ("HTTP/1.1 200 OK\r\ncontent-", 502, "origin_closed"),
-        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", 502, "origin_protocol"),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            502,
+            "origin_protocol",
+        ),
     ] {
         let origin = async {
             let mut stream = streams.recv().await.unwrap();
@@ -152,10 +178,16 @@ async fn a_grpc_caller_is_answered_in_its_own_way() {
 #[tokio::test]
 async fn an_address_that_is_not_allowed_is_told_so_and_sees_nothing() {
     let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
-    edge.allow.store(false, std::sync::atomic::Ordering::Relaxed);
-    let answer = edge.raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n")).await;
+    edge.allow
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    let answer = edge
+        .raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"))
+        .await;
     let answer = answer.unwrap();
-    assert!(answer.contains(" 403 ") && answer.contains("caller_not_allowed"), "{answer}");
+    assert!(
+        answer.contains(" 403 ") && answer.contains("caller_not_allowed"),
+        "{answer}"
+    );
     assert!(edge.session.opened().is_empty());
 }
 
@@ -165,16 +197,23 @@ async fn heads_that_are_too_large_are_refused() {
     let large = format!("x: {}\r\n", "x".repeat(70_000));
     let many = "x: y\r\n".repeat(120);
     for headers in [&large, &many] {
-        let answer = edge.raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n{headers}\r\n")).await;
+        let answer = edge
+            .raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n{headers}\r\n"))
+            .await;
         // Whoever still sends may see a reset behind the answer.
         if let Ok(answer) = answer {
             assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
         }
     }
     let mut request = get("/");
-    request.headers_mut().insert("x", "x".repeat(70_000).parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x", "x".repeat(70_000).parse().unwrap());
     let answer = edge.caller(Version::HTTP_2).await.send(request).await;
     assert!(!answer.is_ok_and(|answer| answer.status() != 431));
-    assert_eq!(edge.caller(Version::HTTP_11).await.get("/").await.status, 200);
+    assert_eq!(
+        edge.caller(Version::HTTP_11).await.get("/").await.status,
+        200
+    );
     assert_eq!(edge.session.opened().len(), 1);
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use relay::{AppProtocol, OpenError, OpenRequest, Reset, ResetBy, ResetCode, ServiceName};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ struct Inner {
     refusals: Mutex<VecDeque<Refusal>>,
     closed: CancellationToken,
     frozen: watch::Sender<bool>,
+    worker: Handle,
 }
 
 /// What opening a stream comes to, if not to a stream.
@@ -42,10 +44,11 @@ pub(super) enum Refusal {
 }
 
 impl FakeSession {
-    /// The session, and the origin's ends of its streams.
+    /// The session, which lives on `worker`, and the origin's ends of its streams.
     pub(super) fn new(
         service: &str,
         protocol: AppProtocol,
+        worker: Handle,
     ) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
         static IDS: AtomicUsize = AtomicUsize::new(0);
         let (accepted, streams) = mpsc::unbounded_channel();
@@ -58,6 +61,7 @@ impl FakeSession {
             refusals: Mutex::default(),
             closed: CancellationToken::new(),
             frozen: watch::Sender::new(false),
+            worker,
         };
         (Self(Arc::new(inner)), streams)
     }
@@ -99,7 +103,7 @@ impl FakeSession {
 
     pub(in super::super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let mut frozen = self.0.frozen.subscribe();
-        tokio::spawn(async move {
+        self.0.worker.spawn(async move {
             let mut future = pin!(future);
             loop {
                 if frozen.wait_for(|frozen| !frozen).await.is_err() {

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 use relay::AppProtocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -67,18 +68,24 @@ pub(super) struct Edge {
 
 impl Edge {
     /// An ingress in front of service `web` of `acme/demo`, and the origin's ends of streams.
-    pub(super) async fn start(
-        protocol: AppProtocol,
-    ) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
-        let pattern = "{service}--{cluster}--{tenant}.apps.test".parse().unwrap();
-        Self::routed(protocol, Route::Pattern(pattern)).await
+    pub(super) async fn start(protocol: AppProtocol) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
+        Self::routed(protocol, pattern()).await
     }
 
     pub(super) async fn routed(
         protocol: AppProtocol,
         route: Route,
     ) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
-        let (session, streams) = FakeSession::new("web", protocol);
+        Self::over(protocol, route, Handle::current()).await
+    }
+
+    /// An ingress whose sessions live on `worker`.
+    pub(super) async fn over(
+        protocol: AppProtocol,
+        route: Route,
+        worker: Handle,
+    ) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
+        let (session, streams) = FakeSession::new("web", protocol, worker);
         let mut registry = Registry::default();
         let metrics = HttpMetrics::register(&mut registry);
         let found = session.clone();
@@ -114,12 +121,8 @@ impl Edge {
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<TestBody>> + Send + 'static,
     {
-        let (edge, mut streams) = Self::start(protocol).await;
-        tokio::spawn(async move {
-            while let Some(stream) = streams.recv().await {
-                tokio::spawn(serve_origin(protocol, stream, handler.clone()));
-            }
-        });
+        let (edge, streams) = Self::start(protocol).await;
+        tokio::spawn(serve_origins(protocol, streams, handler));
         edge
     }
 
@@ -171,6 +174,25 @@ pub(super) async fn read_to_end(socket: &mut TcpStream) -> std::io::Result<Strin
     let mut answer = Vec::new();
     within(socket.read_to_end(&mut answer)).await?;
     Ok(String::from_utf8(answer).unwrap())
+}
+
+/// A route by host names of the form of [`HOST`].
+pub(super) fn pattern() -> Route {
+    Route::Pattern("{service}--{cluster}--{tenant}.apps.test".parse().unwrap())
+}
+
+/// Serves every connection at the origin.
+pub(super) async fn serve_origins<F, A>(
+    protocol: AppProtocol,
+    mut streams: mpsc::UnboundedReceiver<FakeIo>,
+    handler: F,
+) where
+    F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Response<TestBody>> + Send + 'static,
+{
+    while let Some(stream) = streams.recv().await {
+        tokio::spawn(serve_origin(protocol, stream, handler.clone()));
+    }
 }
 
 /// Serves one connection at the origin.
@@ -238,7 +260,13 @@ fn origin_form(request: Request<TestBody>) -> Request<TestBody> {
     let (mut parts, body) = request.into_parts();
     let host = parts.uri.authority().unwrap().as_str().parse().unwrap();
     parts.headers.insert("host", host);
-    parts.uri = parts.uri.path_and_query().unwrap().as_str().parse().unwrap();
+    parts.uri = parts
+        .uri
+        .path_and_query()
+        .unwrap()
+        .as_str()
+        .parse()
+        .unwrap();
     Request::from_parts(parts, body)
 }
 
@@ -284,7 +312,9 @@ pub(super) fn empty() -> TestBody {
 }
 
 pub(super) fn full(text: impl Into<Bytes>) -> TestBody {
-    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// A body that consists of what is sent to the channel.
@@ -294,7 +324,10 @@ pub(super) fn channel() -> (mpsc::Sender<Result<Frame<Bytes>, Stop>>, TestBody) 
         let frame = receiver.recv().await?;
         Some((frame, receiver))
     });
-    (sender, BodyExt::boxed_unsync(StreamBody::new(frames.boxed())))
+    (
+        sender,
+        BodyExt::boxed_unsync(StreamBody::new(frames.boxed())),
+    )
 }
 
 pub(super) fn data(bytes: impl Into<Bytes>) -> Result<Frame<Bytes>, Stop> {

@@ -83,7 +83,6 @@ async fn whoever_dawdles_is_cut_off() {
         sockets.push((text, socket));
     }
     until(|| edge.metric("causeway_http_caller_connections") == sockets.len() as u64).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
     tokio::time::pause();
     tokio::time::sleep(HEAD_TIMEOUT + WATCH_INTERVAL).await;
     tokio::time::sleep(CALLER_IDLE).await;
@@ -124,7 +123,12 @@ async fn beyond_the_limit_callers_wait() {
     let soon = Duration::from_millis(100);
     assert!(tokio::time::timeout(soon, second.read_u8()).await.is_err());
     drop(first);
-    assert!(read_to_end(&mut second).await.unwrap().starts_with("HTTP/1.1 200 "));
+    assert!(
+        read_to_end(&mut second)
+            .await
+            .unwrap()
+            .starts_with("HTTP/1.1 200 ")
+    );
 }
 
 #[tokio::test]
@@ -132,8 +136,15 @@ async fn several_listeners_share_connections_to_origins() {
     let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(edge.ingress.clone().serve(listener, |_| true, edge.stop.clone()));
-    assert_eq!(edge.caller(Version::HTTP_11).await.get("/").await.status, 200);
+    let serving = tokio::spawn(
+        edge.ingress
+            .clone()
+            .serve(listener, |_| true, edge.stop.clone()),
+    );
+    assert_eq!(
+        edge.caller(Version::HTTP_11).await.get("/").await.status,
+        200
+    );
     let other = TcpStream::connect(address).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(other);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();

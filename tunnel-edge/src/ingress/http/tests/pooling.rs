@@ -1,18 +1,19 @@
 //! Which connection carries a request.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use relay::AppProtocol;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 use super::super::limits::{ORIGIN_IDLE, ORIGIN_STREAMS, SWEEP_INTERVAL};
 use super::breaks::read_head;
 use super::harness::{
-    Edge, TestBody, channel, data, echo, full, get, mirror, next, request, until, within,
+    Answer, Edge, TestBody, channel, data, echo, full, get, mirror, next, pattern, request,
+    serve_origin, serve_origins, until, within,
 };
 
 const ORIGINS: [AppProtocol; 2] = [AppProtocol::Http1, AppProtocol::H2];
@@ -28,10 +29,62 @@ async fn a_connection_carries_one_request_after_the_other() {
             }
         }
         assert_eq!(edge.session.opened().len(), 1, "{origin:?}");
-        assert_eq!(edge.metric("causeway_http_origin_connections_opened_total"), 1);
-        assert_eq!(edge.metric("causeway_http_origin_connections_reused_total"), 99);
+        assert_eq!(
+            edge.metric("causeway_http_origin_connections_opened_total"),
+            1
+        );
+        assert_eq!(
+            edge.metric("causeway_http_origin_connections_reused_total"),
+            99
+        );
         assert_eq!(edge.metric("causeway_http_requests_total"), 100);
     }
+}
+
+/// As in the edge: callers on one thread, the session on another.
+#[tokio::test]
+async fn a_connection_is_used_again_across_threads() {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let worker = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let handle = worker.handle().clone();
+    let thread = std::thread::spawn(move || worker.block_on(end));
+    for origin in ORIGINS {
+        let (edge, streams) = Edge::over(origin, pattern(), handle.clone()).await;
+        handle.spawn(serve_origins(origin, streams, echo));
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let mut caller = edge.caller(version).await;
+            for size in 0..500 {
+                let call = request("POST", "/", full(vec![b'x'; size * 200]));
+                let answer = Answer::read(caller.send(call).await.unwrap()).await;
+                assert_eq!(answer.text.len(), size * 200);
+            }
+        }
+        // On a busy machine a connection may now and then not be ready in time.
+        assert!(edge.session.opened().len() < 10, "{origin:?}");
+    }
+    drop(ended);
+    assert!(thread.join().unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_the_origin_is_about_to_close_is_not_used() {
+    let handler = |_: Request<Incoming>| async {
+        let body = full("bye");
+        Response::builder()
+            .header("keep-alive", "timeout=1")
+            .body(body)
+            .unwrap()
+    };
+    let edge = Edge::with_origin(AppProtocol::Http1, handler).await;
+    let mut caller = edge.caller(Version::HTTP_11).await;
+    for _ in 0..3 {
+        let answer = caller.get("/").await;
+        assert!(!answer.headers.contains_key("keep-alive"));
+    }
+    assert_eq!(edge.session.opened().len(), 3);
 }
 
 /// Answers only after the test has allowed it.
@@ -71,7 +124,11 @@ async fn requests_at_the_same_time_share_only_so_much() {
         for _ in 0..requests {
             assert_eq!(within(finished.recv()).await.unwrap(), "done");
         }
-        assert_eq!(edge.session.opened().len(), connections, "{origin:?} {requests}");
+        assert_eq!(
+            edge.session.opened().len(),
+            connections,
+            "{origin:?} {requests}"
+        );
     }
 }
 
@@ -148,8 +205,8 @@ async fn an_origin_that_takes_nothing_stalls_nobody_on_the_callers_connection() 
             return echo(request).await;
         }
         // The request's body is kept and never read.
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        echo(request).await
+        let _request = request;
+        std::future::pending().await
     };
     let edge = Edge::with_origin(AppProtocol::Http1, handler).await;
     let mut caller = edge.caller(Version::HTTP_2).await;
@@ -180,27 +237,27 @@ async fn a_connection_that_closed_unseen_costs_no_request() {
         let (edge, mut streams) = Edge::start(origin).await;
         let mut caller = edge.caller(Version::HTTP_11).await;
         for round in 0..3 {
-            let served = async {
+            let serve = async {
+                let reused = "causeway_http_origin_connections_reused_total";
+                until(|| edge.metric(reused) == round).await;
+                // Now the request waits behind an end that the worker has not seen.
+                edge.session.freeze(false);
                 let stream = streams.recv().await.unwrap();
-                tokio::spawn(super::harness::serve_origin(origin, stream, mirror))
+                Serving(tokio::spawn(serve_origin(origin, stream, mirror)))
             };
-            let (answer, server) = tokio::join!(caller.get("/"), within(served));
+            let (answer, server) = tokio::join!(caller.get("/"), within(serve));
             assert_eq!(answer.status, 200, "{origin:?} {round}");
             assert_eq!(edge.metric("causeway_http_retries_total"), round);
-            // The origin leaves while the worker is too busy to see it.
-            until(|| edge.ingress.origins.connections(&edge.destination(origin)) == 1).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            until(|| edge.ingress.origins.ready(&edge.destination(origin)) == 1).await;
             edge.session.freeze(true);
-            server.abort();
-            let _ = server.await;
-            let session = edge.session.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                session.freeze(false);
-            });
+            server.0.abort();
+            let _ = server.0.await;
         }
     }
 }
+
+/// An origin at work.
+struct Serving(JoinHandle<()>);
 
 #[tokio::test]
 async fn a_request_of_which_something_was_taken_is_not_sent_again() {
@@ -235,7 +292,7 @@ async fn an_answer_before_the_end_of_the_request_ends_the_connection_behind_it()
         let (sender, body) = channel();
         sender.send(data("part")).await.unwrap();
         let answer = caller.send(request("POST", "/", body)).await.unwrap();
-        let answer = super::harness::Answer::read(answer).await;
+        let answer = Answer::read(answer).await;
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (413, "no"));
         assert_eq!(caller.get("/").await.status, 413);
     }
@@ -245,7 +302,10 @@ async fn an_answer_before_the_end_of_the_request_ends_the_connection_behind_it()
 async fn what_is_known_of_a_session_ends_with_it() {
     for origin in ORIGINS {
         let edge = Edge::with_origin(origin, mirror).await;
-        assert_eq!(edge.caller(Version::HTTP_11).await.get("/").await.status, 200);
+        assert_eq!(
+            edge.caller(Version::HTTP_11).await.get("/").await.status,
+            200
+        );
         assert_eq!(edge.ingress.origins.links(), 1);
         edge.session.close();
         until(|| edge.ingress.origins.links() == 0).await;
@@ -259,16 +319,16 @@ async fn idle_connections_are_closed_in_the_end() {
         let mut caller = edge.caller(Version::HTTP_11).await;
         let served = async {
             let stream = streams.recv().await.unwrap();
-            tokio::spawn(super::harness::serve_origin(origin, stream, mirror))
+            Serving(tokio::spawn(serve_origin(origin, stream, mirror)))
         };
         let (answer, server) = tokio::join!(caller.get("/"), within(served));
         assert_eq!(answer.status, 200);
-        let kept = || edge.ingress.origins.connections(&edge.destination(origin));
+        let kept = || edge.ingress.origins.ready(&edge.destination(origin));
         until(|| kept() == 1).await;
         tokio::time::pause();
         tokio::time::sleep(ORIGIN_IDLE + SWEEP_INTERVAL * 2).await;
         tokio::time::resume();
         assert_eq!(kept(), 0, "{origin:?}");
-        within(server).await.unwrap();
+        within(server.0).await.unwrap();
     }
 }

@@ -59,7 +59,10 @@ async fn both_sides_speak_and_end_each_for_itself() {
     origin.shutdown().await.unwrap();
     assert_eq!(within(caller.read(&mut [0])).await.unwrap(), 0);
     until(|| edge.metric("causeway_http_requests_in_flight") == 0).await;
-    assert_eq!(edge.metric("causeway_http_requests_total{ingress=\"main\",class=\"1xx\"}"), 1);
+    assert_eq!(
+        edge.metric("causeway_http_requests_total{ingress=\"main\",class=\"1xx\"}"),
+        1
+    );
 }
 
 #[tokio::test]
@@ -113,7 +116,11 @@ async fn an_origin_may_decline() {
         headers.insert("connection", "upgrade".parse().unwrap());
         headers.insert("upgrade", "websocket".parse().unwrap());
         let answer = Answer::read(caller.send(request).await.unwrap()).await;
-        assert!(answer.text.contains("\"upgrade\": \"websocket\""), "{}", answer.text);
+        assert!(
+            answer.text.contains("\"upgrade\": \"websocket\""),
+            "{}",
+            answer.text
+        );
         assert_eq!(answer.status, 200);
     }
     assert_eq!(edge.session.opened().len(), 1);

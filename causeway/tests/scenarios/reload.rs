@@ -71,7 +71,8 @@ fn what_is_removed_is_gone_for_new_callers() {
             .tcp_ingress("gone")
             .forward("gone", &gone.tcp())
     });
-    echoes(&mut plane.dial_ingress("gone"));
+    let mut left_behind = plane.dial_ingress("gone");
+    echoes(&mut left_behind);
     echoes(&mut plane.dial_forward("gone"));
     let ingress = plane.ingress("gone");
     let forward = plane.forward("gone");
@@ -95,25 +96,35 @@ fn what_is_removed_is_gone_for_new_callers() {
     wait_for("the expose to be gone", || {
         edge_knows(&mut plane, "gone").is_none().then_some(())
     });
+    is_reset(&mut left_behind);
     echoes(&mut bystander);
 }
 
-/// A target that moves takes new streams there; the old stream stays where it was.
+/// A service whose target moves: new streams go there, the old target's are reset rather than
+/// left with what is not exposed any more, and other services notice nothing.
 #[test]
-fn a_changed_target_is_for_new_streams() {
-    let (origin, mut plane, mut bystander) = with_bystander(|builder| builder);
-    let moved = Origin::echo();
+fn a_changed_target_is_for_that_service_alone() {
+    let (old, new) = (Origin::echo(), Origin::echo());
+    let (_origin, mut plane, mut bystander) =
+        with_bystander(|builder| builder.expose("moving", &old.tcp()).tcp_ingress("moving"));
+    let mut left_behind = plane.dial_ingress("moving");
+    echoes(&mut left_behind);
+
     let file = fs::read_to_string(plane.config(Side::Client)).unwrap();
-    fs::write(
-        plane.config(Side::Client),
-        file.replace(&origin.tcp(), &moved.tcp()),
-    )
-    .unwrap();
+    let file = file.replace(&old.tcp(), &new.tcp());
+    fs::write(plane.config(Side::Client), file).unwrap();
     plane.client.signal("HUP");
-    wait_for("new streams to go to the new target", || {
-        echoes(&mut plane.dial_ingress("echo"));
-        (moved.accepted() > 0).then_some(())
+    wait_for("the new target", || {
+        let status = plane.status(Side::Client);
+        let exposes = status["exposes"].as_array()?;
+        exposes
+            .iter()
+            .any(|expose| expose["target"] == new.tcp())
+            .then_some(())
     });
+    echoes(&mut plane.dial_ingress("moving"));
+    assert_eq!((old.accepted(), new.accepted()), (1, 1));
+    is_reset(&mut left_behind);
     echoes(&mut bystander);
 }
 
@@ -134,7 +145,7 @@ fn a_wrong_file_keeps_the_old_configuration() {
         assert!(
             plane.metrics(side).lines().any(|line| {
                 line.starts_with("causeway_config_reloads_total")
-                    && line.contains("failed")
+                    && line.contains("rejected")
                     && !line.ends_with(" 0")
             }),
             "{}",
@@ -165,6 +176,13 @@ fn echoes(stream: &mut TcpStream) {
     let mut back = [0; 12];
     stream.read_exact(&mut back).unwrap();
     assert_eq!(&back, b"still there?");
+}
+
+/// A stream to what is not there any more is cut: it must not look like an end.
+#[track_caller]
+fn is_reset(stream: &mut TcpStream) {
+    let error = stream.read(&mut [0; 16]).expect_err("an end, not a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
 }
 
 fn append(plane: &Plane, side: Side, more: &str) {

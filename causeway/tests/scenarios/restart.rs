@@ -133,8 +133,8 @@ fn a_planned_stop_lets_streams_finish() {
             Side::Client => &mut plane.client,
         };
         process.signal("TERM");
-        wait_for("the drain to be said", || {
-            process.log().contains("drain").then_some(())
+        wait_for("the stop to be said", || {
+            process.log().contains("stopping").then_some(())
         });
         assert_eq!(process.has_ended(), None, "it waits for the stream");
 

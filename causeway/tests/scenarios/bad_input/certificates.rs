@@ -129,7 +129,7 @@ fn a_client_as_an_edge() {
     let edge = home.state("edge");
     fs::remove_dir_all(&edge).unwrap();
     home.authority.issue(&["client", "acme/demo"], &edge);
-    home.refuses("edge", &["client", "causeway certs issue edge"]);
+    home.refuses("edge", &[CLIENT, "causeway certs issue edge"]);
 
     let pretender = Stranger::listening(&edge_identity(&home), shown(&edge));
     let directory = tempfile::tempdir().unwrap();

@@ -85,8 +85,8 @@ impl Stranger {
     /// A connection to the edge at `to`, whose certificate must be an edge's. Over QUIC, that
     /// the edge refuses ours is heard only afterwards, by [`Self::closed`].
     pub(crate) fn connect(&self, to: SocketAddr) -> Result<Connection, ConnectionError> {
-        let connecting = self.endpoint.connect(to, "edge").unwrap();
-        self.runtime.block_on(connecting)
+        self.runtime
+            .block_on(async { self.endpoint.connect(to, "edge").unwrap().await })
     }
 
     /// Waits until the edge closes the connection, and says why.

@@ -198,5 +198,5 @@ async fn serve(
 }
 
 fn reset(socket: Socket) {
-    relay::pump::Local::reset_on_close(&socket);
+    relay::pump::Local::reset_on_close(&socket, true);
 }

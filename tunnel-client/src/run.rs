@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use certs::{CertsError, ClusterId, Material, Role};
 use prometheus_client::registry::Registry;
@@ -25,6 +25,9 @@ use crate::keep::{Keeper, Link};
 use crate::metrics::ClientMetrics;
 use crate::replica::{Replica, ReplicaError};
 use crate::status::Status;
+
+/// How long callers may take to be reset after their streams were.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +158,7 @@ pub async fn run(
 
     tracing::info!("stopping: streams may finish");
     let closing = async {
-        let _ = tokio::time::timeout(grace, forwards.close()).await;
+        let _ = tokio::time::timeout(grace + FAREWELL, forwards.close()).await;
     };
     let (kept, ()) = tokio::join!(keeping, closing);
     if let Err(error) = kept {

@@ -33,6 +33,9 @@ use crate::reset_key::{self, ResetKeyError};
 use crate::status::Status;
 use crate::upstream::Upstreams;
 
+/// How long callers may take to be reset after their streams were.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -205,7 +208,7 @@ async fn drain(sessions: &Registry, ingresses: &Ingresses, grace: Duration) {
         });
     }
     let sessions_end = async { while draining.join_next().await.is_some() {} };
-    let callers_end = tokio::time::timeout(grace, ingresses.close());
+    let callers_end = tokio::time::timeout(grace + FAREWELL, ingresses.close());
     let ((), callers) = tokio::join!(sessions_end, callers_end);
     if callers.is_err() {
         tracing::warn!("callers outlived the drain and are cut");

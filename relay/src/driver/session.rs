@@ -130,7 +130,7 @@ pub struct SessionSnapshot {
     pub remote: std::net::SocketAddr,
     /// The name of the key exchange.
     pub key_exchange: String,
-    /// The transport's estimate of the round trip.
+    /// The round trip as the last Ping measured it, else as the transport does.
     pub rtt: Duration,
     /// How many streams are live.
     pub streams: usize,
@@ -361,7 +361,10 @@ impl Session {
             transport: connection.transport(),
             remote: connection.remote_address(),
             key_exchange: connection.key_exchange(),
-            rtt: connection.rtt(),
+            rtt: self
+                .shared
+                .with(|session, _| session.rtt())
+                .unwrap_or_else(|| connection.rtt()),
             streams: self.shared.with(|session, _| session.live_streams()),
             bytes_sent: self.shared.bytes_sent.load(Ordering::Relaxed),
             bytes_received: self.shared.bytes_received.load(Ordering::Relaxed),

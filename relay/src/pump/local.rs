@@ -54,8 +54,8 @@ pub trait Local: Send + Sync {
     /// reading tells nothing any more.
     fn broken(&self) -> impl Future<Output = io::Error> + Send;
 
-    /// From now on, closing shows the other end a reset, as far as the kind of socket can say so.
-    fn reset_on_close(&self);
+    /// Whether closing shows the other end a reset, as far as the kind of socket can say so.
+    fn reset_on_close(&self, reset: bool);
 }
 
 /// What TCP and unix sockets of the runtime have in common.
@@ -132,9 +132,9 @@ impl Local for Socket {
         }
     }
 
-    fn reset_on_close(&self) {
+    fn reset_on_close(&self, reset: bool) {
         match self {
-            Self::Tcp(socket) => linger_zero(socket),
+            Self::Tcp(socket) => reset_tcp_on_close(socket, reset),
             // A unix socket knows no reset; see `docs/protocol.md`.
             Self::Unix(_) => {}
         }
@@ -190,8 +190,8 @@ impl Local for TlsSocket {
         std::future::pending()
     }
 
-    fn reset_on_close(&self) {
-        linger_zero(self.0.lock().get_ref().0);
+    fn reset_on_close(&self, reset: bool) {
+        reset_tcp_on_close(self.0.lock().get_ref().0, reset);
     }
 }
 
@@ -256,8 +256,8 @@ fn take_off(chunks: &mut VecDeque<Bytes>, mut count: usize) {
     }
 }
 
-/// Makes the coming close a reset instead of an end.
-fn linger_zero(socket: &TcpStream) {
+/// A linger time of zero makes a close a reset (socket(7)).
+fn reset_tcp_on_close(socket: &TcpStream, reset: bool) {
     // Fails only on a socket that is gone already.
-    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
 }

@@ -86,11 +86,9 @@ pub enum PumpError {
 /// Pumps until both directions have ended and both ends of the stream know it, or until either
 /// side breaks. Dropping the future resets both.
 pub async fn pump(stream: Stream, socket: impl Local, end: LocalEnd) -> Pumped {
-    let mut guard = ResetOnDrop {
-        socket,
-        done: false,
-    };
-    let socket = &guard.socket;
+    // Whatever ends this other than the end of both directions, even the death of the process,
+    // closes the socket as a reset.
+    socket.reset_on_close(true);
     let (sender, receiver) = stream.split();
     let mut up = Up {
         sender,
@@ -99,29 +97,16 @@ pub async fn pump(stream: Stream, socket: impl Local, end: LocalEnd) -> Pumped {
     };
     let mut down = Down::new(receiver);
     let mut broken = pin!(socket.broken());
-    let outcome = poll_fn(|cx| poll_both(&mut up, &mut down, socket, broken.as_mut(), cx)).await;
-    if let Err(PumpError::Local(error)) = &outcome {
-        up.sender.reset(end.reset_code(), error.to_string());
+    let outcome = poll_fn(|cx| poll_both(&mut up, &mut down, &socket, broken.as_mut(), cx)).await;
+    match &outcome {
+        Ok(()) => socket.reset_on_close(false),
+        Err(PumpError::Local(error)) => up.sender.reset(end.reset_code(), error.to_string()),
+        Err(PumpError::Stream(_)) => {}
     }
-    guard.done = outcome.is_ok();
     Pumped {
         sent: up.count,
         received: down.count,
         outcome,
-    }
-}
-
-/// Closes a socket as a reset, unless all that it was for is done.
-struct ResetOnDrop<L: Local> {
-    socket: L,
-    done: bool,
-}
-
-impl<L: Local> Drop for ResetOnDrop<L> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.socket.reset_on_close();
-        }
     }
 }
 

@@ -281,11 +281,12 @@ impl SessionState {
         }
     }
 
-    /// Whether all bytes of the peer's direction have arrived, and it has ended.
+    /// Whether all bytes of the peer's direction have arrived, and it has ended. So it is with a
+    /// stream that is over and was not reset.
     pub fn is_all_received(&self, id: StreamId) -> bool {
         self.streams
             .get(&id)
-            .is_some_and(|s| s.rx.is_all_received())
+            .is_none_or(|stream| stream.rx.is_all_received())
     }
 
     /// Whether this end has nothing left to do with a stream: it has ended its direction and

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -50,9 +51,13 @@ const WINDOW_SLACK: u64 = 1 << 20;
 /// each stream, this bounds the queue that a ping or a small stream has to pass.
 const SEND_WINDOW: u64 = 8 << 20;
 
-/// More than the session lets anyone open: session streams, the control stream, and those that one
-/// end has retired and the other not yet.
-const MAX_STREAMS: u32 = 1 << 20;
+/// How many streams the peer may have open at first. quinn holds state for as many as are allowed,
+/// so the number grows with use, ahead of it, instead of beginning at the most.
+const FIRST_STREAMS: u32 = 128;
+
+/// More than the session lets anyone open: its streams, the control stream, and those that one end
+/// has retired and the other not yet.
+const MOST_STREAMS: u32 = 1 << 20;
 
 /// How many handshakes may wait for our decision, and for how many bytes.
 const MAX_INCOMING: usize = 1024;
@@ -73,6 +78,13 @@ pub fn server_config(
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(transport_config(bounds))
+        // Nothing is validated by a token of an earlier connection, so none is kept: the default
+        // keeps a filter of 10 MiB.
+        .validation_token_config({
+            let mut tokens = quinn::ValidationTokenConfig::default();
+            tokens.log(Arc::new(quinn::NoneTokenLog)).sent(0);
+            tokens
+        })
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BUFFER)
         .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
@@ -115,7 +127,7 @@ fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
     let idle = IdleTimeout::try_from(idle).expect("minutes are a valid idle timeout");
     config
         .max_idle_timeout(Some(idle))
-        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(FIRST_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(window(bounds.stream_window))
         .receive_window(window(bounds.all_windows))
@@ -125,13 +137,43 @@ fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
 }
 
 /// A QUIC connection after its handshake.
-#[derive(Clone, Debug)]
-pub struct QuicConnection(quinn::Connection);
+#[derive(Debug)]
+pub struct QuicConnection {
+    connection: quinn::Connection,
+    accepted: Arc<AtomicU32>,
+    allowed: AtomicU32,
+}
 
 impl QuicConnection {
     /// Wraps a connection whose handshake is complete.
     pub fn new(connection: quinn::Connection) -> Self {
-        Self(connection)
+        Self {
+            connection,
+            accepted: Arc::default(),
+            allowed: AtomicU32::new(FIRST_STREAMS),
+        }
+    }
+
+    /// Counts a stream that the peer opened, and lets it open more before it has to wait for that.
+    fn count_accepted(&self) -> LiveStream {
+        let live = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        if live > allowed / 2 && allowed < MOST_STREAMS {
+            self.allowed.store(allowed * 2, Ordering::Relaxed);
+            let more = VarInt::from_u32(allowed * 2);
+            self.connection.set_max_concurrent_bi_streams(more);
+        }
+        LiveStream(self.accepted.clone())
+    }
+}
+
+/// A stream of the peer, for as long as its receiving half is held.
+#[derive(Debug)]
+struct LiveStream(Arc<AtomicU32>);
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -141,15 +183,15 @@ impl Connection for QuicConnection {
     }
 
     fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.connection.remote_address()
     }
 
     fn rtt(&self) -> Duration {
-        self.0.rtt()
+        self.connection.rtt()
     }
 
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
-        self.0
+        self.connection
             .peer_identity()
             .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
             .map(|chain| *chain)
@@ -157,7 +199,7 @@ impl Connection for QuicConnection {
     }
 
     fn key_exchange(&self) -> String {
-        self.0
+        self.connection
             .handshake_data()
             .and_then(|data| data.downcast::<HandshakeData>().ok())
             .map(|data| format!("{:?}", data.negotiated_key_exchange_group))
@@ -170,43 +212,50 @@ impl Connection for QuicConnection {
         context: &[u8],
     ) -> Result<[u8; 32], ConnectionLost> {
         let mut material = [0; 32];
-        self.0
+        self.connection
             .export_keying_material(&mut material, label, context)
             .map_err(|_| ConnectionLost::Other("no keying material before the handshake".into()))?;
         Ok(material)
     }
 
     fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
-        Box::pin(async { self.0.open_bi().await.map(both_halves).map_err(Into::into) })
+        Box::pin(async {
+            let (send, recv) = self.connection.open_bi().await?;
+            Ok(both_halves(send, recv, None))
+        })
     }
 
     fn accept(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
         Box::pin(async {
-            self.0
-                .accept_bi()
-                .await
-                .map(both_halves)
-                .map_err(Into::into)
+            let (send, recv) = self.connection.accept_bi().await?;
+            Ok(both_halves(send, recv, Some(self.count_accepted())))
         })
     }
 
     fn close(&self, code: CloseCode, reason: &str) {
-        self.0
+        self.connection
             .close(VarInt::from_u32(code.number()), reason.as_bytes());
     }
 
     fn lost(&self) -> BoxFuture<'_, ConnectionLost> {
-        Box::pin(async { self.0.closed().await.into() })
+        Box::pin(async { self.connection.closed().await.into() })
     }
 }
 
-fn both_halves((send, recv): (quinn::SendStream, quinn::RecvStream)) -> TransportStream {
+fn both_halves(
+    send: quinn::SendStream,
+    recv: quinn::RecvStream,
+    live: Option<LiveStream>,
+) -> TransportStream {
     TransportStream {
         send: Box::new(QuicSend {
             stream: send,
             over: false,
         }),
-        recv: Box::new(QuicRecv(recv)),
+        recv: Box::new(QuicRecv {
+            stream: recv,
+            _live: live,
+        }),
     }
 }
 
@@ -254,7 +303,10 @@ impl Drop for QuicSend {
 }
 
 #[derive(Debug)]
-struct QuicRecv(quinn::RecvStream);
+struct QuicRecv {
+    stream: quinn::RecvStream,
+    _live: Option<LiveStream>,
+}
 
 /// How many chunks are taken off at once, about one datagram each.
 const CHUNKS: usize = 32;
@@ -267,7 +319,7 @@ impl RecvHalf for QuicRecv {
     ) -> Poll<Result<usize, StreamBroken>> {
         // As with `write_chunks`: the future keeps nothing between polls.
         let mut taken = [const { Bytes::new() }; CHUNKS];
-        let count = match ready!(pin!(self.0.read_chunks(&mut taken)).poll(cx)) {
+        let count = match ready!(pin!(self.stream.read_chunks(&mut taken)).poll(cx)) {
             Ok(count) => count.unwrap_or(0),
             Err(_) => return Poll::Ready(Err(StreamBroken)),
         };
@@ -278,7 +330,7 @@ impl RecvHalf for QuicRecv {
     }
 
     fn stop(&mut self, code: ResetCode) {
-        let _ = self.0.stop(VarInt::from_u32(code.number()));
+        let _ = self.stream.stop(VarInt::from_u32(code.number()));
     }
 }
 

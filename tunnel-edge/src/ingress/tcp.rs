@@ -121,6 +121,6 @@ impl TcpIngress {
     fn turn_away(&self, socket: &Socket, why: &'static str) {
         self.metrics.caller(self.ingress.name.as_str(), why);
         tracing::warn!(ingress = %self.ingress.name, to = %self.to, why, "a caller is reset");
-        socket.reset_on_close();
+        socket.reset_on_close(true);
     }
 }

@@ -1,0 +1,359 @@
+//! Two processes' worth of ends on loopback: one that listens, any number that dial.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::Endpoint;
+use relay::driver::SessionOptions;
+use relay::driver::handshake::{HandshakeError, initiate, respond};
+use relay::metrics::RelayMetrics;
+use relay::proto::{
+    AppProtocol, Attempt, Caller, CloseCode, Features, Hello, HelloAck, Instance, Limits,
+    SOFTWARE, ServiceInfo, SessionId, VersionRange,
+};
+use relay::session::{LivenessConfig, ProcessBudget};
+use relay::transport::Connection;
+use relay::transport::quic::{self, QuicConnection, SessionBounds};
+use relay::{Incoming, OpenRequest, Session, Stream, WorkerHandle, Workers};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::version::TLS13;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use crate::within;
+
+/// What an end may hold and when it gives up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) base: u32,
+    pub(crate) max_streams: u32,
+    pub(crate) window: u64,
+    pub(crate) growth: u64,
+    pub(crate) liveness: LivenessConfig,
+}
+
+/// The defaults of the architecture.
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            base: 16 << 10,
+            max_streams: 16_384,
+            window: 4 << 20,
+            growth: 64 << 20,
+            liveness: LivenessConfig::default(),
+        }
+    }
+}
+
+impl Setup {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            stream_base: self.base,
+            max_streams: self.max_streams,
+            grace: Duration::from_secs(1),
+        }
+    }
+
+    fn bounds(&self) -> SessionBounds {
+        SessionBounds {
+            stream_window: self.window,
+            all_windows: u64::from(self.base) * u64::from(self.max_streams) + self.growth,
+            patience: self.liveness.idle_dead.max(self.liveness.dead),
+        }
+    }
+}
+
+/// One end of a session, and the streams that its peer opened for any service but `echo`.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) session: Session,
+    pub(crate) incoming: mpsc::Receiver<Incoming>,
+    pub(crate) budget: Arc<ProcessBudget>,
+}
+
+impl End {
+    pub(crate) async fn open(&self, service: &str) -> Stream {
+        within("a stream opens", self.session.open(request(service)))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn next(&mut self) -> Incoming {
+        within("the peer's stream arrives", self.incoming.recv())
+            .await
+            .expect("the session is there")
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.session.snapshot().streams
+    }
+}
+
+pub(crate) fn request(service: &str) -> OpenRequest {
+    OpenRequest {
+        service: service.parse().unwrap(),
+        caller: Caller {
+            principal: "ingress/test".into(),
+            address: Some("192.0.2.7:1234".parse().unwrap()),
+        },
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    }
+}
+
+pub(crate) fn hello(limits: Limits) -> Hello {
+    Hello {
+        versions: VersionRange::SUPPORTED,
+        features: Features::SUPPORTED,
+        software: SOFTWARE.into(),
+        replica: "r1".parse().unwrap(),
+        instance: Instance::from_bytes([1; 16]),
+        attempt: Attempt(1),
+        limits,
+        services: vec![ServiceInfo {
+            name: "echo".parse().unwrap(),
+            protocol: AppProtocol::Tcp,
+        }],
+        continues: None,
+    }
+}
+
+pub(crate) fn hello_ack(limits: Limits) -> HelloAck {
+    HelloAck {
+        version: VersionRange::SUPPORTED.max,
+        features: Features::SUPPORTED,
+        software: SOFTWARE.into(),
+        edge: "test".into(),
+        instance: Instance::from_bytes([2; 16]),
+        session: SessionId::from_bytes(rand::random()),
+        attempt: Attempt(1),
+        limits,
+        worker_hint: None,
+        advertise: Vec::new(),
+    }
+}
+
+/// The certificate and key of whoever listens.
+pub(crate) struct Tls {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Tls {
+    pub(crate) fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed([quic::SERVER_NAME.to_owned()]).unwrap();
+        Self {
+            certificate: made.cert.der().clone(),
+            key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
+        }
+    }
+
+    pub(crate) fn server(&self, setup: &Setup) -> quinn::ServerConfig {
+        let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
+            .unwrap();
+        tls.alpn_protocols = vec![quic::ALPN.to_vec()];
+        quic::server_config(Arc::new(tls), setup.bounds()).unwrap()
+    }
+
+    pub(crate) fn client(&self, setup: &Setup) -> quinn::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![quic::ALPN.to_vec()];
+        quic::client_config(Arc::new(tls), setup.bounds(), None).unwrap()
+    }
+}
+
+pub(crate) fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// The end that listens, with as many sessions as come.
+pub(crate) struct House {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Tls,
+    pub(crate) sessions: mpsc::Receiver<End>,
+    /// Last, so that the handles above are gone when the threads stop.
+    pub(crate) workers: Workers,
+}
+
+impl House {
+    pub(crate) async fn listen(setup: Setup) -> Self {
+        let workers = Workers::start(1, "listener").unwrap();
+        let tls = Tls::new();
+        let (server, worker) = (tls.server(&setup), workers.first().clone());
+        let (tell, sessions) = mpsc::channel(64);
+        let bound = workers.first().spawn(async move {
+            let endpoint = Endpoint::server(server, loopback()).unwrap();
+            let address = endpoint.local_addr().unwrap();
+            tokio::spawn(async move {
+                while let Some(incoming) = endpoint.accept().await {
+                    tokio::spawn(admit(incoming, setup, worker.clone(), tell.clone()));
+                }
+            });
+            address
+        });
+        Self {
+            address: bound.await.unwrap(),
+            tls,
+            sessions,
+            workers,
+        }
+    }
+
+    /// The next peer that was let in.
+    pub(crate) async fn admitted(&mut self) -> End {
+        within("a session begins", self.sessions.recv())
+            .await
+            .expect("the listener is there")
+    }
+
+    /// A well-behaved peer of this house, and the house's end of its session.
+    pub(crate) async fn visit(&mut self) -> (Guest, End) {
+        let guest = Guest::dial(self.address, &self.tls, Setup::default()).await;
+        let end = self.admitted().await;
+        (guest, end)
+    }
+}
+
+/// Does with a stranger what an edge does.
+async fn admit(
+    incoming: quinn::Incoming,
+    setup: Setup,
+    worker: WorkerHandle,
+    tell: mpsc::Sender<End>,
+) {
+    let Ok(connection) = incoming.await else {
+        return;
+    };
+    let connection: Arc<dyn Connection> = Arc::new(QuicConnection::new(connection));
+    let pending = match respond(connection.clone()).await {
+        Ok(pending) => pending,
+        Err(HandshakeError::Protocol(message)) => {
+            return connection.close(CloseCode::Protocol, &message);
+        }
+        Err(_) => return,
+    };
+    if let Ok(established) = pending.accept(hello_ack(setup.limits())).await {
+        // The test may have seen enough already.
+        let _ = tell.send(start(established, &setup, worker)).await;
+    }
+}
+
+/// An end that dialled, on a worker of its own.
+pub(crate) struct Guest {
+    pub(crate) end: End,
+    pub(crate) workers: Workers,
+}
+
+impl Guest {
+    pub(crate) async fn dial(address: SocketAddr, tls: &Tls, setup: Setup) -> Self {
+        let workers = Workers::start(1, "dialler").unwrap();
+        let (worker, config) = (workers.first().clone(), tls.client(&setup));
+        let dialled = workers.first().spawn(async move {
+            let endpoint = Endpoint::client(loopback()).unwrap();
+            let connecting = endpoint.connect_with(config, address, quic::SERVER_NAME);
+            let connection = QuicConnection::new(connecting.unwrap().await.unwrap());
+            let established = initiate(Arc::new(connection), hello(setup.limits())).await;
+            start(established.unwrap(), &setup, worker)
+        });
+        Self {
+            end: within("the dialler is let in", dialled).await.unwrap(),
+            workers,
+        }
+    }
+}
+
+/// An initiator and a responder of one session, alone in the world.
+pub(crate) struct Pair {
+    pub(crate) a: End,
+    pub(crate) b: End,
+    pub(crate) a_workers: Workers,
+    pub(crate) b_house: House,
+}
+
+impl Pair {
+    pub(crate) async fn new() -> Self {
+        Self::with(Setup::default(), Setup::default()).await
+    }
+
+    pub(crate) async fn with(a: Setup, b: Setup) -> Self {
+        let mut house = House::listen(b).await;
+        let guest = Guest::dial(house.address, &house.tls, a).await;
+        Self {
+            a: guest.end,
+            b: house.admitted().await,
+            a_workers: guest.workers,
+            b_house: house,
+        }
+    }
+
+    /// A stream that `a` opened, at both ends.
+    pub(crate) async fn stream(&mut self) -> (Stream, Stream) {
+        let near = self.a.open("test").await;
+        let far = self.b.next().await.stream;
+        assert_eq!(near.id(), far.id());
+        (near, far)
+    }
+
+    /// Every stream is over and forgotten, on both ends.
+    pub(crate) async fn settled(&self) {
+        crate::eventually("all streams retire", || self.a.live() + self.b.live() == 0).await;
+        for end in [&self.a, &self.b] {
+            assert_eq!(end.budget.used(), 0);
+            let inside = format!("{:?}", end.session);
+            assert!(inside.contains("slots: {}"), "{inside}");
+        }
+    }
+}
+
+fn start(
+    established: relay::driver::handshake::Established,
+    setup: &Setup,
+    worker: WorkerHandle,
+) -> End {
+    let budget = Arc::new(ProcessBudget::new(1 << 30));
+    let metrics = RelayMetrics::register(&mut prometheus_client::registry::Registry::default());
+    let options = SessionOptions {
+        stream_window: setup.window,
+        growth_budget: setup.growth,
+        process_budget: budget.clone(),
+        liveness: setup.liveness,
+        metrics: Arc::new(metrics),
+    };
+    let (tell, incoming) = mpsc::channel(1 << 15);
+    let handler = move |incoming: Incoming| {
+        let tell = tell.clone();
+        let taken = async move {
+            if incoming.open.service.as_str() == "echo" {
+                return echo(incoming.stream).await;
+            }
+            // Who does not look at its streams drops them.
+            let _ = tell.send(incoming).await;
+        };
+        Box::pin(taken) as relay::transport::BoxFuture<'static, ()>
+    };
+    End {
+        session: Session::start(established, options, worker, Arc::new(handler)),
+        incoming,
+        budget,
+    }
+}
+
+/// Gives back what comes, until it ends. A reset on the way is the caller's to notice.
+async fn echo(stream: Stream) {
+    stream.confirm_connected();
+    let (mut read, mut write) = tokio::io::split(stream.into_io());
+    if tokio::io::copy(&mut read, &mut write).await.is_ok() {
+        let _ = write.shutdown().await;
+    }
+}

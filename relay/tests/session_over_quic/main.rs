@@ -1,0 +1,48 @@
+//! Sessions over real QUIC connections on loopback: two of our own ends facing each other, and
+//! peers that speak the protocol by hand in order to break it.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test states its expectation by unwrapping"
+)]
+
+mod bad_control;
+mod bad_hello;
+mod bad_streams;
+mod bulk;
+mod credit;
+mod ends;
+mod ending;
+mod liveness;
+mod many;
+mod opening;
+mod pattern;
+mod raw;
+mod resets;
+mod wire;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Longer than anything here takes, shorter than a person's patience.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a state that nothing announces is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What `future` yields, which must be before the deadline.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {DEADLINE:?}: {what}"),
+    }
+}
+
+/// Waits until `state` holds, which must be before the deadline.
+async fn eventually(what: &str, mut state: impl FnMut() -> bool) {
+    let look = async {
+        while !state() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    within(what, look).await;
+}

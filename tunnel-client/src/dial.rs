@@ -7,7 +7,7 @@ use std::time::Duration;
 use certs::{Identity, Role};
 use relay::driver::handshake::{Established, HandshakeError, initiate};
 use relay::proto::{Close, Hello, WorkerHint};
-use relay::transport::quic::{self, QuicConnection, SessionBounds};
+use relay::transport::quic::{self, QuicConnection, SessionBounds, udp_socket};
 use relay::transport::{Connection, ConnectionLost};
 
 /// What every attempt needs.
@@ -115,8 +115,11 @@ impl Dialer {
         let config = quic::client_config(self.tls.clone(), self.bounds, hint)
             .map_err(|error| unusable(&error))?;
         // A socket for each attempt, so that a change of network is no matter.
-        let endpoint = quinn::Endpoint::client(any_port_towards(address))
-            .map_err(|error| DialError::Socket { address, error })?;
+        let endpoint = udp_socket(any_port_towards(address)).and_then(|socket| {
+            let runtime = Arc::new(quinn::TokioRuntime);
+            quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
+        });
+        let endpoint = endpoint.map_err(|error| DialError::Socket { address, error })?;
         let connection = endpoint
             .connect_with(config, address, quic::SERVER_NAME)
             .map_err(|error| unusable(&error))?

@@ -6,15 +6,11 @@ use std::sync::Arc;
 
 use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use relay::WorkerHandle;
-use relay::transport::quic::shown_hint;
-use socket2::{Domain, Protocol, Socket, Type};
+use relay::transport::quic::{shown_hint, udp_socket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Admission;
-
-/// The socket's buffers; the kernel grants less if its own limit is lower.
-const UDP_BUFFER: usize = 4 << 20;
 
 /// A bound endpoint that nobody is served at yet.
 #[derive(Debug)]
@@ -103,18 +99,6 @@ fn validated(incoming: Incoming, busy: bool) -> Option<Incoming> {
         return None;
     }
     Some(incoming)
-}
-
-fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
-    }
-    // Smaller buffers lose packets under load but work.
-    let _ = socket.set_recv_buffer_size(UDP_BUFFER);
-    let _ = socket.set_send_buffer_size(UDP_BUFFER);
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 fn hint(error: &io::Error) -> &'static str {

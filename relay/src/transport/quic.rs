@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionId, IdleTimeout, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     BoxFuture, Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
@@ -58,6 +60,9 @@ const FIRST_STREAMS: u32 = 128;
 /// More than the session lets anyone open: its streams, the control stream, and those that one end
 /// has retired and the other not yet.
 const MOST_STREAMS: u32 = 1 << 20;
+
+/// The size that is asked for each buffer of a UDP socket, in bytes.
+const UDP_BUFFER: usize = 4 << 20;
 
 /// How many handshakes may wait for our decision, and for how many bytes.
 const MAX_INCOMING: usize = 1024;
@@ -134,6 +139,24 @@ fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
     Arc::new(config)
+}
+
+/// A UDP socket with buffers that hold what arrives while the worker is busy elsewhere: with the
+/// system's default of some 200 KiB, a bulk transfer loses packets on a perfect path.
+pub fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    // The kernel grants less if its own limit is lower; then it works with less.
+    let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+    let _ = socket.set_send_buffer_size(UDP_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 /// A QUIC connection after its handshake.

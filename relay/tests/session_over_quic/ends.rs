@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quinn::Endpoint;
 use relay::driver::SessionOptions;
-use relay::driver::handshake::{HandshakeError, initiate, respond};
+use relay::driver::handshake::{Established, HandshakeError, initiate, respond};
 use relay::metrics::RelayMetrics;
 use relay::proto::{
     AppProtocol, Attempt, Caller, CloseCode, Features, Hello, HelloAck, Instance, Limits,
@@ -257,19 +257,25 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) async fn dial(address: SocketAddr, tls: &Tls, setup: Setup) -> Self {
+        Self::try_dial(address, tls, setup).await.unwrap()
+    }
+
+    pub(crate) async fn try_dial(
+        address: SocketAddr,
+        tls: &Tls,
+        setup: Setup,
+    ) -> Result<Self, HandshakeError> {
         let workers = Workers::start(1, "dialler").unwrap();
         let (worker, config) = (workers.first().clone(), tls.client(&setup));
         let dialled = workers.first().spawn(async move {
             let endpoint = Endpoint::client(loopback()).unwrap();
             let connecting = endpoint.connect_with(config, address, quic::SERVER_NAME);
             let connection = QuicConnection::new(connecting.unwrap().await.unwrap());
-            let established = initiate(Arc::new(connection), hello(setup.limits())).await;
-            start(established.unwrap(), &setup, worker)
+            let established = initiate(Arc::new(connection), hello(setup.limits())).await?;
+            Ok::<_, HandshakeError>(start(established, &setup, worker))
         });
-        Self {
-            end: within("the dialler is let in", dialled).await.unwrap(),
-            workers,
-        }
+        let end = within("an answer to Hello", dialled).await.unwrap()?;
+        Ok(Self { end, workers })
     }
 }
 
@@ -316,11 +322,7 @@ impl Pair {
     }
 }
 
-fn start(
-    established: relay::driver::handshake::Established,
-    setup: &Setup,
-    worker: WorkerHandle,
-) -> End {
+fn start(established: Established, setup: &Setup, worker: WorkerHandle) -> End {
     let budget = Arc::new(ProcessBudget::new(1 << 30));
     let metrics = RelayMetrics::register(&mut prometheus_client::registry::Registry::default());
     let options = SessionOptions {

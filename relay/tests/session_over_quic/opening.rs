@@ -3,37 +3,39 @@
 use relay::AppProtocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::ends::{Pair, request};
+use crate::ends::{End, Pair, request};
 use crate::{eventually, pattern, within};
 
 #[tokio::test]
 async fn either_end_opens_and_what_is_written_follows_the_header_at_once() {
     let mut pair = Pair::new().await;
-    let Pair { a, b, .. } = &mut pair;
-    for (opener, acceptor) in [(&*a, &mut *b), (&*b, &mut *a)] {
-        let mut near = opener.open("test").await.into_io();
-        near.write_all(b"first").await.unwrap();
-        let incoming = acceptor.next().await;
-        assert_eq!(incoming.open.service.as_str(), "test");
-        assert_eq!(incoming.open.caller, request("test").caller);
-        assert_eq!(incoming.open.traceparent, request("test").traceparent);
-        let mut far = incoming.stream.into_io();
-        let mut read = [0; 5];
-        within("data behind the header", far.read_exact(&mut read))
-            .await
-            .unwrap();
-        assert_eq!(&read, b"first");
-        far.write_all(b"second").await.unwrap();
-        far.shutdown().await.unwrap();
-        near.shutdown().await.unwrap();
-        let mut rest = String::new();
-        within("the answer", near.read_to_string(&mut rest))
-            .await
-            .unwrap();
-        assert_eq!(rest, "second");
-        assert_eq!(within("the end", far.read(&mut read)).await.unwrap(), 0);
-    }
+    ask_and_answer(&pair.a, &mut pair.b).await;
+    ask_and_answer(&pair.b, &mut pair.a).await;
     pair.settled().await;
+}
+
+async fn ask_and_answer(opener: &End, acceptor: &mut End) {
+    let mut near = opener.open("test").await.into_io();
+    near.write_all(b"first").await.unwrap();
+    let incoming = acceptor.next().await;
+    assert_eq!(incoming.open.service.as_str(), "test");
+    assert_eq!(incoming.open.caller, request("test").caller);
+    assert_eq!(incoming.open.traceparent, request("test").traceparent);
+    let mut far = incoming.stream.into_io();
+    let mut read = [0; 5];
+    within("data behind the header", far.read_exact(&mut read))
+        .await
+        .unwrap();
+    assert_eq!(&read, b"first");
+    far.write_all(b"second").await.unwrap();
+    far.shutdown().await.unwrap();
+    near.shutdown().await.unwrap();
+    let mut rest = String::new();
+    within("the answer", near.read_to_string(&mut rest))
+        .await
+        .unwrap();
+    assert_eq!(rest, "second");
+    assert_eq!(within("the end", far.read(&mut read)).await.unwrap(), 0);
 }
 
 #[tokio::test]

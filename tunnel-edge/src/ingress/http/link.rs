@@ -34,20 +34,23 @@ impl Link {
         }
     }
 
+    /// Whether requests may be sent: the session is there, and its client is not stopping.
     pub(super) fn is_open(&self) -> bool {
         match self {
-            Self::Tunnel(session) => session.is_open(),
+            Self::Tunnel(session) => session.is_open() && !session.is_peer_draining(),
             #[cfg(test)]
             Self::Fake(session) => session.is_open(),
         }
     }
 
-    /// Returns once the session has ended. Cancel safe.
+    /// Returns once the session has ended, or its client is stopping and waits for idle
+    /// connections to go. Cancel safe.
     pub(super) async fn closed(&self) {
         match self {
-            Self::Tunnel(session) => {
-                session.closed().await;
-            }
+            Self::Tunnel(session) => tokio::select! {
+                _ = session.closed() => {}
+                () = session.peer_draining() => {}
+            },
             #[cfg(test)]
             Self::Fake(session) => session.closed().await,
         }

@@ -1,0 +1,274 @@
+//! Peers that were let in and then break the rules of the control stream.
+
+use std::time::Duration;
+
+use quinn::VarInt;
+use relay::ResetCode;
+use relay::proto::{Ack, Close, CloseCode, Control, StreamId};
+
+use crate::ends::{Setup, hello_ack, request};
+use crate::eventually;
+use crate::raw::{Scene, encoded, own, raw_hello, theirs};
+
+const PROTOCOL: CloseCode = CloseCode::Protocol;
+
+fn ack(stream: StreamId, consumed: u64, limit: u64, ended: bool) -> Control {
+    Control::Ack(Ack {
+        stream,
+        consumed,
+        limit,
+        ended,
+    })
+}
+
+fn fin(stream: StreamId, last: u64) -> Control {
+    Control::Fin { stream, last }
+}
+
+fn reset(stream: StreamId) -> Control {
+    Control::Reset {
+        stream,
+        code: ResetCode::Cancelled,
+        message: String::new(),
+    }
+}
+
+/// Each message on a session of its own, which is closed for it.
+async fn each_breaks_the_protocol(messages: impl IntoIterator<Item = Control>) {
+    for message in messages {
+        let mut scene = Scene::new().await;
+        scene.raw.say(message).await;
+        scene.thrown_out(PROTOCOL).await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_hello() {
+    each_breaks_the_protocol([
+        Control::Hello(Box::new(raw_hello())),
+        Control::HelloAck(Box::new(hello_ack(Setup::default().limits()))),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn words_about_streams_that_never_were() {
+    let (released, code) = (1, ResetCode::Cancelled);
+    let message = String::new();
+    each_breaks_the_protocol([
+        ack(own(0), 0, 1, false),
+        ack(theirs(0), 0, 1, false),
+        fin(theirs(0), 0),
+        reset(theirs(0)),
+        Control::Connected { stream: theirs(0) },
+        Control::Connected { stream: own(0) },
+        Control::Release {
+            stream: own(0),
+            released,
+        },
+        // So far ahead that all those before it would have to be remembered.
+        fin(own(1 << 40), 0),
+        Control::Reset {
+            stream: own(u64::MAX >> 1),
+            code,
+            message,
+        },
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn garbage_on_the_control_stream() {
+    for garbage in [
+        &b"\x05junk!"[..],
+        // A HelloAck with an instance of three bytes.
+        &[7, 0x12, 5, 0x2a, 3, 1, 2, 3],
+        // A length that never ends.
+        &[0x80, 0x80, 0x80, 0x80],
+    ] {
+        let mut scene = Scene::new().await;
+        scene.raw.say_bytes(garbage).await;
+        scene.thrown_out(PROTOCOL).await;
+    }
+}
+
+#[tokio::test]
+async fn a_control_frame_over_64_kib() {
+    let mut scene = Scene::new().await;
+    scene.raw.say_bytes(&[0x81, 0x80, 0x04]).await;
+    scene.thrown_out(CloseCode::TooLarge).await;
+}
+
+#[tokio::test]
+async fn a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault() {
+    let mut scene = Scene::new().await;
+    // A length of exactly 64 KiB; then field 1000, length-delimited, of 65 536 - 2 - 3 bytes.
+    let mut frame = vec![0x80, 0x80, 0x04, 0xc2, 0x3e, 0xfb, 0xff, 0x03];
+    frame.resize(3 + (64 << 10), 7);
+    scene.raw.say_bytes(&frame).await;
+    // A Ping with a field that we do not know.
+    scene
+        .raw
+        .say_bytes(&[6, 0x1a, 4, 0x08, 5, 0x78, 1])
+        .await;
+    scene
+        .raw
+        .expect(|message| *message == Control::Pong { nonce: 5 })
+        .await;
+    scene.goes_on().await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_byte_by_byte_is_one_message() {
+    let mut scene = Scene::new().await;
+    for byte in encoded(&Control::Ping { nonce: 77 }) {
+        scene.raw.say_bytes(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    scene
+        .raw
+        .expect(|message| *message == Control::Pong { nonce: 77 })
+        .await;
+    scene.goes_on().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_beyond_what_was_sent() {
+    for (consumed, ended) in [(1, false), (0, true)] {
+        let mut scene = Scene::new().await;
+        let stream = scene.end.open("raw").await;
+        let id = stream.id();
+        scene
+            .raw
+            .say(ack(id, consumed, 1 << 20, ended))
+            .await;
+        scene.thrown_out(PROTOCOL).await;
+        assert!(stream.over().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_limit_beyond_all_measure_is_only_a_large_one() {
+    let mut scene = Scene::new().await;
+    let stream = scene.end.open("raw").await;
+    scene.raw.say(ack(stream.id(), 0, u64::MAX, false)).await;
+    scene.raw.round_trip().await;
+    let (mut sender, _receiver) = stream.split();
+    let ready = std::future::poll_fn(|cx| sender.poll_ready(cx));
+    assert!(ready.await.unwrap() > 1 << 40);
+    scene.goes_on().await;
+}
+
+#[tokio::test]
+async fn credit_given_back_that_was_never_had() {
+    let mut scene = Scene::new().await;
+    let stream = scene.raw.open(0).await;
+    scene.end.next().await;
+    let base = u64::from(Setup::default().base);
+    scene
+        .raw
+        .say(Control::Release {
+            stream: stream.id,
+            released: base + 1,
+        })
+        .await;
+    scene.thrown_out(PROTOCOL).await;
+}
+
+#[tokio::test]
+async fn all_credit_given_back_is_gone() {
+    let mut scene = Scene::new().await;
+    let mut stream = scene.raw.open(0).await;
+    let held = scene.end.next().await;
+    let released = u64::from(Setup::default().base);
+    scene
+        .raw
+        .say(Control::Release {
+            stream: stream.id,
+            released,
+        })
+        .await;
+    scene.raw.round_trip().await;
+    let (_sender, mut receiver) = held.stream.split();
+    stream.send.write_all(b"x").await.unwrap();
+    let mut chunks = std::collections::VecDeque::new();
+    let read = std::future::poll_fn(|cx| receiver.poll_recv(cx, &mut chunks));
+    assert!(crate::within("a reset", read).await.is_err());
+    scene.thrown_out(CloseCode::CreditExceeded).await;
+}
+
+#[tokio::test]
+async fn the_control_stream_ends_and_the_connection_does_not() {
+    let mut scene = Scene::new().await;
+    scene.raw.control.finish().unwrap();
+    scene.thrown_out(PROTOCOL).await;
+
+    let mut scene = Scene::new().await;
+    scene.raw.control.reset(VarInt::from_u32(0)).unwrap();
+    scene.thrown_out(PROTOCOL).await;
+}
+
+/// Acknowledgements have nowhere to go any more, and pings neither.
+#[tokio::test]
+async fn the_peer_refuses_to_hear_our_control_stream() {
+    let mut scene = Scene::new().await;
+    scene.raw.stop_listening();
+    // Something to say, so that it is noticed.
+    let refused = scene.end.session.open(request("raw")).await.map(drop);
+    assert!(refused.is_ok());
+    scene.thrown_out(PROTOCOL).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_ends_that_are_over_already() {
+    let few = Setup {
+        max_streams: 4,
+        ..Setup::default()
+    };
+    // The house's own acknowledgements have nowhere to go: its peer does not read.
+    let mut scene = Scene::with(few).await;
+    scene.raw.say(reset(own(0))).await;
+    let mut flood = Vec::new();
+    while flood.len() < 4 << 20 {
+        flood.extend_from_slice(&encoded(&reset(own(0))));
+    }
+    let closed = scene.end.session.clone();
+    tokio::select! {
+        () = async { loop { scene.raw.say_bytes(&flood).await } } => {}
+        closed = closed.closed() => {
+            assert_eq!(closed.close.code, PROTOCOL, "{closed}");
+        }
+    }
+    scene.thrown_out(PROTOCOL).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_says_goodbye_is_let_go() {
+    let mut scene = Scene::new().await;
+    let held = scene.end.open("raw").await;
+    let close = Close {
+        code: CloseCode::Shutdown,
+        message: "bye".into(),
+        retry_after: Some(Duration::from_secs(3)),
+    };
+    scene.raw.say(Control::Close(close.clone())).await;
+    let closed = crate::within("the goodbye", scene.end.session.closed()).await;
+    assert_eq!(closed.close, close);
+    let told = crate::within("the reset", held.over()).await.unwrap_err();
+    assert_eq!(told.code, ResetCode::SessionClosed);
+    scene.thrown_out(CloseCode::Shutdown).await;
+}
+
+#[tokio::test]
+async fn pings_without_end_cost_one_answer_each_at_most() {
+    let mut scene = Scene::new().await;
+    for nonce in 0..1000 {
+        scene.raw.say(Control::Ping { nonce }).await;
+    }
+    scene
+        .raw
+        .expect(|message| *message == Control::Pong { nonce: 999 })
+        .await;
+    eventually("nothing is live", || scene.end.live() == 0).await;
+    scene.goes_on().await;
+}

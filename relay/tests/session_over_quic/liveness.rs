@@ -1,0 +1,135 @@
+//! A peer that vanishes without a word is given up after the stated patience, whatever else is
+//! under way.
+
+use std::time::Duration;
+
+use relay::ResetCode;
+use relay::driver::{Closed, ClosedBy};
+use relay::proto::CloseCode;
+use relay::session::LivenessConfig;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use crate::ends::{End, Guest, House, Pair, Setup};
+use crate::wire::Wire;
+use crate::{eventually, within};
+
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How late a busy machine may be.
+const SLACK: Duration = Duration::from_secs(2);
+
+fn impatient() -> Setup {
+    Setup {
+        liveness: LivenessConfig {
+            ping: Duration::from_millis(300),
+            dead: PATIENCE,
+            idle_ping: Duration::from_millis(300),
+            idle_dead: PATIENCE,
+        },
+        ..Setup::default()
+    }
+}
+
+/// A pair with a wire between.
+async fn far_pair() -> (Pair, Wire) {
+    let mut house = House::listen(impatient()).await;
+    let wire = Wire::to(house.address).await;
+    let guest = Guest::dial(wire.address, &house.tls, impatient()).await;
+    let pair = Pair {
+        a: guest.end,
+        b: house.admitted().await,
+        a_workers: guest.workers,
+        b_house: house,
+    };
+    within("a round trip", pair.a.session.answered()).await;
+    (pair, wire)
+}
+
+async fn given_up(end: &End, since: Instant) {
+    let Closed { by, close } = within("the peer is given up", end.session.closed()).await;
+    let after = since.elapsed();
+    assert_eq!((by, close.code), (ClosedBy::Network, CloseCode::Dead));
+    assert!(
+        after < PATIENCE + SLACK && after > PATIENCE / 2,
+        "given up after {after:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_idle_session_notices_within_its_patience() {
+    let (pair, wire) = far_pair().await;
+    wire.cut();
+    let cut_at = Instant::now();
+    tokio::join!(given_up(&pair.a, cut_at), given_up(&pair.b, cut_at));
+}
+
+#[tokio::test]
+async fn pings_keep_an_idle_session_beyond_its_patience() {
+    let (pair, _wire) = far_pair().await;
+    let closed = async { tokio::join!(pair.a.session.closed(), pair.b.session.closed()) };
+    let early = tokio::time::timeout(PATIENCE * 2, closed).await;
+    assert!(early.is_err(), "{early:?}");
+}
+
+#[tokio::test]
+async fn streams_are_reset_when_their_peer_is_gone() {
+    let (mut pair, wire) = far_pair().await;
+    let (near, far) = pair.stream().await;
+    wire.cut();
+    let cut_at = Instant::now();
+    let (near, far) = within("the streams end", async {
+        tokio::join!(near.over(), far.over())
+    })
+    .await;
+    for told in [near, far] {
+        assert_eq!(told.unwrap_err().code, ResetCode::SessionClosed);
+    }
+    tokio::join!(given_up(&pair.a, cut_at), given_up(&pair.b, cut_at));
+}
+
+/// More is waiting to be sent than the connection holds, so that not even a ping gets out.
+#[tokio::test]
+async fn a_sender_whose_queue_is_full_notices_too() {
+    let (mut pair, wire) = far_pair().await;
+    let mut sending = Vec::new();
+    for _ in 0..8 {
+        let (near, far) = pair.stream().await;
+        let mut near = near.into_io();
+        sending.push(tokio::spawn(async move {
+            while near.write_all(&[0; 64 << 10]).await.is_ok() {}
+        }));
+        let (mut read, write) = tokio::io::split(far.into_io());
+        sending.push(tokio::spawn(async move {
+            let _write = write;
+            let _ = tokio::io::copy(&mut read, &mut tokio::io::sink()).await;
+        }));
+    }
+    eventually("windows have grown", || {
+        pair.b.budget.used() > 16 << 20 || pair.a.session.snapshot().bytes_sent > 256 << 20
+    })
+    .await;
+    wire.cut();
+    let cut_at = Instant::now();
+    tokio::join!(given_up(&pair.a, cut_at), given_up(&pair.b, cut_at));
+    for task in sending {
+        within("the streams end", task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_is_noticed() {
+    let mut pair = Pair::with(impatient(), impatient()).await;
+    within("a round trip", pair.a.session.answered()).await;
+    let (near, far) = pair.stream().await;
+    let Pair { a, b, b_house, .. } = pair;
+    let gone_at = Instant::now();
+    // Its threads stop with all that runs on them, the endpoint first of all.
+    drop((b, b_house));
+    drop(far);
+    let told = within("the stream ends", near.over()).await.unwrap_err();
+    assert_eq!(told.code, ResetCode::SessionClosed);
+    let closed = within("the session ends", a.session.closed()).await;
+    assert_ne!(closed.by, ClosedBy::Local, "{closed}");
+    assert!(gone_at.elapsed() < PATIENCE + SLACK);
+}

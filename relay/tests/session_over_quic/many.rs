@@ -1,0 +1,109 @@
+//! Ten thousand streams at once, twenty thousand one after the other, and one too many.
+
+use relay::{OpenError, ResetCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::ends::{Pair, Setup, request};
+use crate::{eventually, within};
+
+#[tokio::test]
+async fn ten_thousand_streams_at_once() {
+    let pair = Pair::new().await;
+    let count = 10_000_u32;
+    let mut streams = Vec::new();
+    for index in 0..count {
+        let mut io = pair.a.open("echo").await.into_io();
+        io.write_all(&index.to_le_bytes()).await.unwrap();
+        streams.push(io);
+    }
+    let all_there = || pair.a.live() == count as usize && pair.b.live() == count as usize;
+    eventually("all are open at once", all_there).await;
+    for (index, io) in (0..count).zip(&mut streams) {
+        io.shutdown().await.unwrap();
+        let mut back = Vec::new();
+        within("the echo and its end", io.read_to_end(&mut back))
+            .await
+            .unwrap();
+        assert_eq!(back, index.to_le_bytes());
+    }
+    drop(streams);
+    pair.settled().await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_streams_opened_and_reset_leave_nothing() {
+    let mut pair = Pair::new().await;
+    for round in 0..20_000 {
+        let stream = pair.a.open("test").await;
+        // Sometimes with the peer's answer, mostly without waiting for anything.
+        if round % 100 == 0 {
+            while pair.b.next().await.stream.id() != stream.id() {}
+        }
+        stream.reset(ResetCode::Overload, "flood");
+    }
+    while let Ok(incoming) = pair.b.incoming.try_recv() {
+        drop(incoming);
+    }
+    pair.b.incoming.close();
+    eventually("all streams retire", || pair.a.live() + pair.b.live() == 0).await;
+    pair.settled().await;
+    assert!(pair.a.session.is_open() && pair.b.session.is_open());
+}
+
+#[tokio::test]
+async fn an_open_beyond_the_limit_waits_until_a_stream_ends() {
+    let few = Setup {
+        max_streams: 4,
+        ..Setup::default()
+    };
+    let mut pair = Pair::with(few, few).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(pair.stream().await);
+    }
+    let session = pair.a.session.clone();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let session = session.clone();
+            tokio::spawn(async move { session.open(request("test")).await })
+        })
+        .collect();
+    // The other direction has a limit of its own.
+    let back = within("room the other way", pair.b.session.open(request("test")))
+        .await
+        .unwrap();
+    assert_eq!(pair.a.live(), 5);
+    drop(back);
+    for waiter in waiting {
+        drop(held.pop());
+        let stream = within("room", waiter).await.unwrap().unwrap();
+        let far = pair.b.next().await.stream;
+        held.push((stream, far));
+        let ended = held.remove(0);
+        drop(ended);
+        held.push(pair.stream().await);
+    }
+    drop(held);
+    pair.settled().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_hears_of_the_sessions_end() {
+    let one = Setup {
+        max_streams: 1,
+        ..Setup::default()
+    };
+    let mut pair = Pair::with(one, one).await;
+    let _held = pair.stream().await;
+    let session = pair.a.session.clone();
+    let waiting = tokio::spawn(async move { session.open(request("test")).await });
+    eventually("somebody waits", || {
+        format!("{:?}", pair.a.session).contains("room_wanted: true")
+    })
+    .await;
+    pair.b
+        .session
+        .close(relay::CloseCode::Shutdown, "that is all");
+    let refused = within("the word", waiting).await.unwrap().unwrap_err();
+    assert_eq!(refused, OpenError::SessionClosed);
+}

@@ -1,0 +1,255 @@
+//! A peer that speaks the protocol by hand, so that it can break it.
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
+use relay::proto::{
+    Caller, CloseCode, Control, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME, MAX_HEADER_FRAME,
+    Open, Opener, StreamAnswer, StreamHeader, StreamId,
+};
+use relay::transport::quic;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::ends::{End, Guest, House, Setup, hello, loopback};
+use crate::within;
+
+/// A connection to a house, with a control stream of our own making.
+pub(crate) struct Raw {
+    pub(crate) connection: Connection,
+    pub(crate) control: SendStream,
+    recv: RecvStream,
+    frames: FrameBuffer,
+    _endpoint: Endpoint,
+}
+
+/// A transport stream of a raw peer.
+pub(crate) struct RawStream {
+    pub(crate) id: StreamId,
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+}
+
+/// A house, a raw peer that it has let in, its end of that session, and beside them a
+/// well-behaved session that must not notice anything.
+pub(crate) struct Scene {
+    pub(crate) house: House,
+    pub(crate) raw: Raw,
+    pub(crate) end: End,
+    pub(crate) bystander: Guest,
+    _bystander_end: End,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let mut house = House::listen(setup).await;
+        let (bystander, _bystander_end) = house.visit().await;
+        let mut raw = Raw::connect(&house).await;
+        raw.say(Control::Hello(Box::new(raw_hello()))).await;
+        raw.hello_ack().await;
+        Self {
+            end: house.admitted().await,
+            house,
+            raw,
+            bystander,
+            _bystander_end,
+        }
+    }
+
+    /// The raw peer is thrown out with `code`, and nobody else is.
+    pub(crate) async fn thrown_out(mut self, code: CloseCode) {
+        assert_eq!(self.raw.closed().await, code);
+        let closed = within("the session is over", self.end.session.closed()).await;
+        assert_eq!(closed.close.code, code, "{closed}");
+        within("its tasks end", self.end.session.finished()).await;
+        assert_eq!(self.end.budget.used(), 0);
+        self.serves_others().await;
+    }
+
+    /// The session of the raw peer goes on: its pings are answered.
+    pub(crate) async fn goes_on(mut self) {
+        self.raw.round_trip().await;
+        assert!(self.end.session.is_open());
+        self.serves_others().await;
+    }
+
+    /// The bystander, and a newcomer.
+    async fn serves_others(&mut self) {
+        echoes(&self.bystander).await;
+        let (newcomer, _end) = self.house.visit().await;
+        echoes(&newcomer).await;
+    }
+}
+
+/// A house that a stranger has not been let into yet, with a bystander.
+pub(crate) async fn before_hello() -> (House, Guest, End, Raw) {
+    let mut house = House::listen(Setup::default()).await;
+    let (bystander, end) = house.visit().await;
+    let raw = Raw::connect(&house).await;
+    (house, bystander, end, raw)
+}
+
+pub(crate) async fn echoes(guest: &Guest) {
+    let mut io = guest.end.open("echo").await.into_io();
+    io.write_all(b"still here").await.unwrap();
+    io.shutdown().await.unwrap();
+    let mut back = String::new();
+    within("an echo", io.read_to_string(&mut back))
+        .await
+        .unwrap();
+    assert_eq!(back, "still here");
+}
+
+pub(crate) fn raw_hello() -> Hello {
+    hello(Setup::default().limits())
+}
+
+pub(crate) fn encoded(message: &Control) -> Bytes {
+    let mut out = BytesMut::new();
+    message.encode(&mut out);
+    out.freeze()
+}
+
+pub(crate) fn header(id: StreamId) -> Bytes {
+    let mut out = BytesMut::new();
+    StreamHeader::Open(Open {
+        stream: id,
+        service: "raw".parse().unwrap(),
+        caller: Caller {
+            principal: "ingress/raw".into(),
+            address: None,
+        },
+        traceparent: None,
+        resumable: false,
+    })
+    .encode(&mut out);
+    out.freeze()
+}
+
+/// The `index`-th stream of the raw peer, which is the initiator.
+pub(crate) fn own(index: u64) -> StreamId {
+    StreamId::new(Opener::Initiator, index)
+}
+
+/// The `index`-th stream of the house.
+pub(crate) fn theirs(index: u64) -> StreamId {
+    StreamId::new(Opener::Responder, index)
+}
+
+impl Raw {
+    /// Connected, with a control stream that carries nothing yet.
+    pub(crate) async fn connect(house: &House) -> Self {
+        let endpoint = Endpoint::client(loopback()).unwrap();
+        let config = house.tls.client(&Setup::default());
+        let connecting = endpoint.connect_with(config, house.address, quic::SERVER_NAME);
+        let connection = within("a connection", connecting.unwrap()).await.unwrap();
+        let (control, recv) = connection.open_bi().await.unwrap();
+        Self {
+            connection,
+            control,
+            recv,
+            frames: FrameBuffer::new(MAX_CONTROL_FRAME),
+            _endpoint: endpoint,
+        }
+    }
+
+    pub(crate) async fn say(&mut self, message: Control) {
+        self.say_bytes(&encoded(&message)).await;
+    }
+
+    pub(crate) async fn say_bytes(&mut self, bytes: &[u8]) {
+        // Who is being thrown out cannot always finish its sentence.
+        let _ = within("the control stream takes it", self.control.write_all(bytes)).await;
+    }
+
+    /// The next message of the house.
+    pub(crate) async fn next(&mut self) -> Control {
+        loop {
+            if let Some(frame) = self.frames.next_frame().unwrap() {
+                return Control::decode(frame).unwrap();
+            }
+            let chunk = within("a control message", self.recv.read_chunk(1 << 16, true)).await;
+            self.frames.push(&chunk.unwrap().expect("no end").bytes);
+        }
+    }
+
+    /// The first message that is `wanted`. Pings of the house are answered on the way.
+    pub(crate) async fn expect(&mut self, wanted: impl Fn(&Control) -> bool) -> Control {
+        loop {
+            let message = self.next().await;
+            if wanted(&message) {
+                return message;
+            }
+            if let Control::Ping { nonce } = message {
+                self.say(Control::Pong { nonce }).await;
+            }
+        }
+    }
+
+    pub(crate) async fn hello_ack(&mut self) -> HelloAck {
+        let answer = self.next().await;
+        let Control::HelloAck(ack) = answer else {
+            panic!("{} instead of an answer to Hello", answer.label());
+        };
+        *ack
+    }
+
+    /// A ping and its pong: all that was said before has been handled.
+    pub(crate) async fn round_trip(&mut self) {
+        let asked: u64 = rand::random();
+        self.say(Control::Ping { nonce: asked }).await;
+        self.expect(|message| *message == Control::Pong { nonce: asked })
+            .await;
+    }
+
+    /// Waits for the word that `id` is over at the house.
+    pub(crate) async fn told_over(&mut self, id: StreamId) {
+        self.expect(|message| {
+            matches!(message, Control::Ack(ack) if ack.stream == id && ack.ended)
+        })
+        .await;
+    }
+
+    /// Refuses what the house says from now on.
+    pub(crate) fn stop_listening(&mut self) {
+        self.recv.stop(VarInt::from_u32(0)).unwrap();
+    }
+
+    /// A transport stream that begins with `first`.
+    pub(crate) async fn begin(&self, id: StreamId, first: &[u8]) -> RawStream {
+        let (mut send, recv) = self.connection.open_bi().await.unwrap();
+        send.write_all(first).await.unwrap();
+        RawStream { id, send, recv }
+    }
+
+    /// A proper stream, by the book.
+    pub(crate) async fn open(&self, index: u64) -> RawStream {
+        self.begin(own(index), &header(own(index))).await
+    }
+
+    /// What the house closes the connection with. Says nothing itself.
+    pub(crate) async fn closed(&self) -> CloseCode {
+        let lost = within("the connection is closed", self.connection.closed()).await;
+        let ConnectionError::ApplicationClosed(close) = lost else {
+            panic!("{lost}");
+        };
+        CloseCode::from_number(close.error_code.into_inner().try_into().unwrap())
+    }
+}
+
+impl RawStream {
+    /// The acceptor's answer, which comes first.
+    pub(crate) async fn answer(&mut self) -> StreamAnswer {
+        let mut frames = FrameBuffer::new(MAX_HEADER_FRAME);
+        loop {
+            if let Some(frame) = frames.next_frame().unwrap() {
+                assert!(frames.into_rest().is_empty(), "nothing was written yet");
+                return StreamAnswer::decode(frame).unwrap();
+            }
+            let chunk = within("the answer", self.recv.read_chunk(1 << 14, true)).await;
+            frames.push(&chunk.unwrap().expect("no end").bytes);
+        }
+    }
+}

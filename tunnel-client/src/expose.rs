@@ -162,12 +162,7 @@ impl Exposed {
     }
 }
 
-async fn say_hello(
-    stream: Stream,
-    open: &Open,
-    arrival: hello::Arrival,
-    stop: CancellationToken,
-) {
+async fn say_hello(stream: Stream, open: &Open, arrival: hello::Arrival, stop: CancellationToken) {
     stream.confirm_connected();
     let arrival = hello::Arrival {
         caller: Some(open.caller.principal.clone()),

@@ -10,13 +10,13 @@ use relay::listen::{BindError, Listener};
 use relay::pump::{LocalEnd, Socket, pump};
 use relay::settings::ListenAddr;
 use relay::{Caller, ServiceName, WorkerHandle};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Forward;
-use crate::keep::Link;
+use crate::link::Link;
 use crate::metrics::ClientMetrics;
 
 /// How long a caller waits for a session before it is reset.
@@ -36,19 +36,22 @@ pub(crate) struct Forwards {
     room: Arc<Semaphore>,
 }
 
-/// A listener is the same as long as what it listens on and leads to is.
-type Key = (ServiceName, ListenAddr);
+/// A listener outlives a change of what it leads to. One on a port that the system chose belongs to
+/// its service, others to their address alone.
+type Key = (Option<ServiceName>, ListenAddr);
 
 /// Listeners that are bound and not yet served.
 #[derive(Debug)]
 pub(crate) struct PreparedForwards {
-    wanted: Vec<Key>,
+    wanted: HashMap<Key, ServiceName>,
     bound: Vec<(Key, Listener)>,
 }
 
 #[derive(Debug)]
 struct OpenForward {
     address: ListenAddr,
+    /// Callers that are accepted from now on go there.
+    service: watch::Sender<ServiceName>,
     stop: CancellationToken,
 }
 
@@ -68,16 +71,19 @@ impl Forwards {
     ///
     /// # Errors
     /// If a listener cannot be bound.
-    pub(crate) async fn prepare(&self, forwards: &[Forward]) -> Result<PreparedForwards, BindError> {
-        let wanted: Vec<Key> = forwards
+    pub(crate) async fn prepare(
+        &self,
+        forwards: &[Forward],
+    ) -> Result<PreparedForwards, BindError> {
+        let wanted: HashMap<Key, ServiceName> = forwards
             .iter()
             .flat_map(|forward| {
-                let key = |listen: &ListenAddr| (forward.service.clone(), listen.clone());
-                forward.listen.iter().map(key)
+                let entry = |listen: &ListenAddr| (key(forward, listen), forward.service.clone());
+                forward.listen.iter().map(entry)
             })
             .collect();
         let mut bound = Vec::new();
-        for key in &wanted {
+        for key in wanted.keys() {
             if !self.open.lock().contains_key(key) {
                 bound.push((key.clone(), self.bind(&key.1).await?));
             }
@@ -90,20 +96,27 @@ impl Forwards {
         let PreparedForwards { wanted, bound } = prepared;
         let mut open = self.open.lock();
         open.retain(|key, forward| {
-            let stays = wanted.contains(key);
-            if !stays {
-                tracing::info!(service = %key.0, listen = %forward.address, "forward closed");
+            let Some(service) = wanted.get(key) else {
+                tracing::info!(listen = %forward.address, "forward closed");
                 forward.stop.cancel();
-            }
-            stays
+                return false;
+            };
+            forward.service.send_if_modified(|current| {
+                let changed = current != service;
+                current.clone_from(service);
+                changed
+            });
+            true
         });
         for (key, listener) in bound {
+            let (service, services) = watch::channel(wanted[&key].clone());
             let forward = OpenForward {
                 address: listener.address(),
+                service,
                 stop: CancellationToken::new(),
             };
-            tracing::info!(service = %key.0, listen = %forward.address, "forward open");
-            self.accept(key.0.clone(), listener, forward.stop.clone());
+            tracing::info!(service = %wanted[&key], listen = %forward.address, "forward open");
+            self.accept(services, listener, forward.stop.clone());
             open.insert(key, forward);
         }
     }
@@ -121,8 +134,8 @@ impl Forwards {
     pub(crate) fn addresses(&self) -> Vec<(ServiceName, ListenAddr)> {
         let open = self.open.lock();
         let mut all: Vec<_> = open
-            .iter()
-            .map(|((service, _), forward)| (service.clone(), forward.address.clone()))
+            .values()
+            .map(|forward| (forward.service.borrow().clone(), forward.address.clone()))
             .collect();
         all.sort();
         all
@@ -138,7 +151,12 @@ impl Forwards {
             .expect("binding does not panic and its worker outlives it")
     }
 
-    fn accept(&self, service: ServiceName, listener: Listener, stop: CancellationToken) {
+    fn accept(
+        &self,
+        services: watch::Receiver<ServiceName>,
+        listener: Listener,
+        stop: CancellationToken,
+    ) {
         let (link, metrics) = (self.link.clone(), self.metrics.clone());
         let (callers, room) = (self.callers.clone(), self.room.clone());
         let accepting = async move {
@@ -147,11 +165,12 @@ impl Forwards {
                     return;
                 };
                 let (socket, address) = listener.accept().await;
+                let service = services.borrow().clone();
                 let caller = Caller {
                     principal: format!("forward/{service}"),
                     address,
                 };
-                let (link, metrics, service) = (link.clone(), metrics.clone(), service.clone());
+                let (link, metrics) = (link.clone(), metrics.clone());
                 callers.spawn(async move {
                     serve(&link, &metrics, service, caller, socket).await;
                     drop(permit);
@@ -161,6 +180,11 @@ impl Forwards {
         self.worker
             .spawn(async move { stop.run_until_cancelled(accepting).await });
     }
+}
+
+fn key(forward: &Forward, listen: &ListenAddr) -> Key {
+    let owner = (!listen.is_fixed()).then(|| forward.service.clone());
+    (owner, listen.clone())
 }
 
 /// Moves one caller's bytes.

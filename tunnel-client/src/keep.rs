@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use parking_lot::Mutex;
 use rand::RngExt;
 use relay::driver::{ClosedBy, SessionOptions, StreamHandler};
 use relay::proto::{
@@ -22,7 +21,6 @@ use relay::proto::{
 };
 use relay::settings::{Host, HostPort, format_duration};
 use relay::{CloseCode, Closed, Session, WorkerHandle};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +28,7 @@ use crate::config::BackoffSettings;
 use crate::dial::{DialError, Dialer, Reached};
 use crate::expose::Exposes;
 use crate::hello;
+use crate::link::{DialState, Link, Live};
 use crate::metrics::ClientMetrics;
 
 /// What a session is kept with.
@@ -49,80 +48,6 @@ pub(crate) struct Keeper {
     pub(crate) link: Arc<Link>,
 }
 
-/// What others see of the keeper's work.
-#[derive(Debug)]
-pub(crate) struct Link {
-    session: watch::Sender<Option<Live>>,
-    dialing: Mutex<Dialing>,
-}
-
-/// The session that there is.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    pub(crate) session: Session,
-    pub(crate) edge: String,
-    pub(crate) edge_software: String,
-    pub(crate) since: std::time::SystemTime,
-}
-
-/// Where the keeper stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Dialing {
-    pub(crate) state: DialState,
-    pub(crate) attempt: u64,
-    pub(crate) last_error: Option<String>,
-    pub(crate) next_attempt: Option<Instant>,
-}
-
-/// See [`Dialing`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DialState {
-    Dialing,
-    Connected,
-    Waiting,
-}
-
-impl Link {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            session: watch::Sender::new(None),
-            dialing: Mutex::new(Dialing {
-                state: DialState::Dialing,
-                attempt: 0,
-                last_error: None,
-                next_attempt: None,
-            }),
-        })
-    }
-
-    /// The session, if there is one now.
-    pub(crate) fn live(&self) -> Option<Live> {
-        self.session.borrow().clone().filter(|live| live.session.is_open())
-    }
-
-    /// The session, as soon as there is one. Cancel-safe.
-    pub(crate) async fn session(&self) -> Session {
-        let mut watched = self.session.subscribe();
-        loop {
-            if let Some(live) = self.live() {
-                return live.session;
-            }
-            if watched.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Where the keeper stands.
-    pub(crate) fn dialing(&self) -> Dialing {
-        self.dialing.lock().clone()
-    }
-
-    fn update(&self, update: impl FnOnce(&mut Dialing)) {
-        update(&mut self.dialing.lock());
-    }
-}
-
 impl Keeper {
     /// Keeps a session until `stop`, then lets the last one drain for `grace`.
     pub(crate) async fn run(self, stop: CancellationToken, grace: Duration) {
@@ -139,7 +64,9 @@ impl Keeper {
                 }
             };
             let began = Instant::now();
-            let closed = self.live(established, edge, &mut attempts, &stop, grace).await;
+            let closed = self
+                .live(established, edge, &mut attempts, &stop, grace)
+                .await;
             if began.elapsed() >= self.backoff.stable_after {
                 attempts.forget_failures();
             }
@@ -148,10 +75,11 @@ impl Keeper {
                 dialing.last_error = Some(closed.to_string());
             });
             report_loss(&closed);
-            let deliberate = closed.close.retry_after.is_some()
-                || closed.close.code == CloseCode::Superseded;
+            let deliberate =
+                closed.close.retry_after.is_some() || closed.close.code == CloseCode::Superseded;
             if deliberate || began.elapsed() < self.backoff.stable_after {
-                self.wait(&mut attempts, closed.close.retry_after, &stop).await;
+                self.wait(&mut attempts, closed.close.retry_after, &stop)
+                    .await;
             }
         }
     }
@@ -199,10 +127,15 @@ impl Keeper {
         };
         let (dialer, hint) = (self.dialer.clone(), attempts.hint);
         // The connection is born on the worker that will move its bytes.
-        let dialled = self.worker.spawn(async move { dialer.dial(address, hint, hello).await });
+        let dialled = self
+            .worker
+            .spawn(async move { dialer.dial(address, hint, hello).await });
         match AbortOnDrop(dialled).join().await {
             Ok(outcome) => outcome,
-            Err(error) => Err(DialError::Unusable(format!("dialling failed: {error}"), address)),
+            Err(error) => Err(DialError::Unusable(
+                format!("dialling failed: {error}"),
+                address,
+            )),
         }
     }
 
@@ -247,7 +180,7 @@ impl Keeper {
             dialing.state = DialState::Connected;
             dialing.last_error = None;
         });
-        self.link.session.send_replace(Some(Live {
+        self.link.set_session(Some(Live {
             session: session.clone(),
             edge,
             edge_software,
@@ -257,7 +190,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 closed = session.closed() => {
-                    self.link.session.send_replace(None);
+                    self.link.set_session(None);
                     return closed;
                 }
                 Ok(()) = changes.changed() => {
@@ -302,8 +235,13 @@ impl Keeper {
             dialing.state = DialState::Waiting;
             dialing.next_attempt = Some(until);
         });
-        tracing::debug!(delay = format_duration(delay), "waiting before the next attempt");
-        let _: Option<()> = stop.run_until_cancelled(tokio::time::sleep_until(until)).await;
+        tracing::debug!(
+            delay = format_duration(delay),
+            "waiting before the next attempt"
+        );
+        let _: Option<()> = stop
+            .run_until_cancelled(tokio::time::sleep_until(until))
+            .await;
     }
 
     fn failed(&self, error: String) {
@@ -339,7 +277,10 @@ impl Attempts {
     /// A random time up to a bound that doubles ("full jitter"), so that the clients of an edge
     /// that comes back do not all come at once.
     fn next_delay(&mut self) -> Duration {
-        let bound = self.bounds.next().expect("the number of attempts has no bound");
+        let bound = self
+            .bounds
+            .next()
+            .expect("the number of attempts has no bound");
         bound.mul_f64(rand::rng().random_range(0.0..=1.0))
     }
 
@@ -411,7 +352,10 @@ mod tests {
                 *longest = delay.max(*longest);
             }
         }
-        assert!(longest[9] > Duration::from_secs(20), "jitter is full: {longest:?}");
+        assert!(
+            longest[9] > Duration::from_secs(20),
+            "jitter is full: {longest:?}"
+        );
     }
 
     #[test]

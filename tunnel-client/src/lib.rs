@@ -8,7 +8,7 @@
 //!
 //! * [`config`] is `client.toml`.
 //! * [`run()`] is one client from start to stop.
-//! * `keep`, `dial`: a session to an edge, kept alive.
+//! * `keep`, `dial`: a session to an edge, kept alive; `link`: what the others see of it.
 //! * `expose`: the allow-list, and what is behind it.
 //! * [`hello`] is the service that is built in.
 //! * `forward`: local listeners that lead to upstreams.
@@ -21,6 +21,7 @@ mod expose;
 mod forward;
 pub mod hello;
 mod keep;
+mod link;
 mod metrics;
 mod replica;
 mod run;

@@ -68,10 +68,13 @@ impl Replica {
             writeln!(file, "{text}").map_err(failed)?;
             file.sync_all().map_err(failed)?;
         }
-        let id = text.trim().parse().map_err(|error| ReplicaError::Malformed {
-            path: path.clone(),
-            problem: format!("{error}"),
-        })?;
+        let id = text
+            .trim()
+            .parse()
+            .map_err(|error| ReplicaError::Malformed {
+                path: path.clone(),
+                problem: format!("{error}"),
+            })?;
         Ok(Self { id, _lock: file })
     }
 }
@@ -85,7 +88,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Replica::acquire(dir.path()).unwrap();
         let error = Replica::acquire(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("another client uses this state directory"), "{error}");
+        assert!(
+            error.contains("another client uses this state directory"),
+            "{error}"
+        );
         let id = first.id.clone();
         drop(first);
         assert_eq!(Replica::acquire(dir.path()).unwrap().id, id);

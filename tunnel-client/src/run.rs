@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use certs::{CertsError, ClusterId, Material, Role};
 use prometheus_client::registry::Registry;
+use relay::Workers;
 use relay::admin::{Admin, Listeners, check_loops, register_process_metrics};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
@@ -14,14 +15,14 @@ use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
 use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
 use relay::transport::quic;
-use relay::Workers;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::dial::Dialer;
 use crate::expose::Exposes;
 use crate::forward::Forwards;
-use crate::keep::{Keeper, Link};
+use crate::keep::Keeper;
+use crate::link::Link;
 use crate::metrics::ClientMetrics;
 use crate::replica::{Replica, ReplicaError};
 use crate::status::Status;
@@ -194,7 +195,10 @@ async fn apply(
     exposes.commit(prepared_exposes);
     let restart = Config::restart_keys(started, new);
     if !restart.is_empty() {
-        tracing::warn!(keys = restart.join(", "), "changed, but only a restart takes it over");
+        tracing::warn!(
+            keys = restart.join(", "),
+            "changed, but only a restart takes it over"
+        );
     }
     Ok(())
 }
@@ -203,7 +207,12 @@ fn admin(status: Arc<Status>, workers: &Workers, registry: Registry) -> Admin {
     let loops: Vec<_> = workers
         .handles()
         .iter()
-        .map(|worker| (format!("worker {}", worker.index()), worker.runtime().clone()))
+        .map(|worker| {
+            (
+                format!("worker {}", worker.index()),
+                worker.runtime().clone(),
+            )
+        })
         .collect();
     let ready = status.clone();
     Admin {

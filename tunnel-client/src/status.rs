@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::expose::Exposes;
 use crate::forward::Forwards;
-use crate::keep::{DialState, Link, Live};
+use crate::link::{DialState, Link, Live};
 
 /// Everything that is told, and where it comes from.
 #[derive(Debug)]

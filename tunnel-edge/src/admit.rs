@@ -109,7 +109,10 @@ impl Admission {
         let remote = incoming.remote_address();
         let admitted = self.handshake_in_time(incoming, &worker).await;
         drop(permit);
-        let Admitted { established, cluster } = match admitted {
+        let Admitted {
+            established,
+            cluster,
+        } = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.metrics.handshake(error.label());

@@ -48,8 +48,10 @@ impl Registry {
         if let Some(old) = superseded {
             let restarted = old.instance != entry.instance;
             tracing::info!(%cluster, replica = %entry.replica, old = %old.session.id(), restarted, "superseded");
-            old.session
-                .close(CloseCode::Superseded, "a newer session of this client has begun");
+            old.session.close(
+                CloseCode::Superseded,
+                "a newer session of this client has begun",
+            );
         }
         Registered {
             registry: self.clone(),
@@ -65,7 +67,10 @@ impl Registry {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let in_turn = (0..entries.len()).map(|nth| &entries[(first + nth) % entries.len()]);
         let usable = |entry: &&Entry| entry.session.is_open() && !entry.session.is_peer_draining();
-        in_turn.clone().find(usable).or_else(|| in_turn.clone().find(|entry| entry.session.is_open()))
+        in_turn
+            .clone()
+            .find(usable)
+            .or_else(|| in_turn.clone().find(|entry| entry.session.is_open()))
             .map(|entry| entry.session.clone())
     }
 

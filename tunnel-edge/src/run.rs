@@ -88,11 +88,9 @@ impl StartError {
             | Self::Tls(_)
             | Self::Quic(_)
             | Self::Configuration(_) => true,
-            Self::State(_)
-            | Self::Bind(_)
-            | Self::Tunnel(_)
-            | Self::Watch(_)
-            | Self::System(_) => false,
+            Self::State(_) | Self::Bind(_) | Self::Tunnel(_) | Self::Watch(_) | Self::System(_) => {
+                false
+            }
         }
     }
 }
@@ -131,7 +129,12 @@ pub async fn run(
     let upstreams = Arc::new(Upstreams::new(metrics.clone()));
     let prepared = upstreams.prepare(&config.upstreams);
     upstreams.commit(prepared.map_err(StartError::Configuration)?);
-    let ingresses = Ingresses::new(workers.clone(), sessions.clone(), metrics.clone(), http_metrics);
+    let ingresses = Ingresses::new(
+        workers.clone(),
+        sessions.clone(),
+        metrics.clone(),
+        http_metrics,
+    );
     let ingresses = Arc::new(ingresses);
     let mut tunnels = Vec::new();
     for address in &config.tunnel {
@@ -239,7 +242,10 @@ fn apply(
     upstreams.commit(prepared_upstreams);
     let restart = Config::restart_keys(started, new);
     if !restart.is_empty() {
-        tracing::warn!(keys = restart.join(", "), "changed, but only a restart takes it over");
+        tracing::warn!(
+            keys = restart.join(", "),
+            "changed, but only a restart takes it over"
+        );
     }
     Ok(())
 }
@@ -248,7 +254,12 @@ fn admin(status: Arc<Status>, workers: &Workers, registry: MetricsRegistry) -> A
     let loops: Vec<_> = workers
         .handles()
         .iter()
-        .map(|worker| (format!("worker {}", worker.index()), worker.runtime().clone()))
+        .map(|worker| {
+            (
+                format!("worker {}", worker.index()),
+                worker.runtime().clone(),
+            )
+        })
         .collect();
     let ready = status.clone();
     Admin {

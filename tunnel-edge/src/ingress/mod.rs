@@ -152,7 +152,9 @@ impl Ingresses {
                     let (socket, stop) = (socket.try_clone()?, stop.clone());
                     self.workers.first().spawn(tcp.serve(socket, stop));
                 }
-                (IngressKind::Http(_), Some(http)) => self.serve_http(http, ingress, socket, &stop)?,
+                (IngressKind::Http(_), Some(http)) => {
+                    self.serve_http(http, ingress, socket, &stop)?
+                }
                 (IngressKind::Http(_), None) => unreachable!("an http ingress was made above"),
             }
         }

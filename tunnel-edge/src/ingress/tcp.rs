@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::driver::OpenRequest;
-use relay::pump::{LocalEnd, Local, Socket, pump};
+use relay::pump::{Local, LocalEnd, Socket, pump};
 use relay::{Caller, Session};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -129,8 +129,12 @@ impl Shared {
 
     /// Calls into the pure session, then wakes whoever waited for what came of it.
     pub(super) fn with<R>(&self, call: impl FnOnce(&mut SessionState, Instant) -> R) -> R {
+        self.with_locked(|locked, now| call(&mut locked.session, now))
+    }
+
+    fn with_locked<R>(&self, call: impl FnOnce(&mut Locked, Instant) -> R) -> R {
         let mut locked = self.locked.lock();
-        let result = call(&mut locked.session, now());
+        let result = call(&mut locked, now());
         let mut wakers = Vec::new();
         while let Some(event) = locked.session.poll_event() {
             self.dispatch(event, &mut locked.slots, &mut wakers);
@@ -186,12 +190,12 @@ impl Shared {
     /// What the control task writes next, at most about `limit` bytes of it; and the deadline after
     /// which it must look again.
     pub(super) fn next_control(&self, out: &mut bytes::BytesMut, limit: usize) -> ControlBatch {
-        let mut has_close = false;
-        let deadline = self.with(|session, now| {
+        self.with_locked(|Locked { session, armed, .. }, now| {
             session.set_transport_rtt(self.connection.rtt());
             if session.deadline() <= now {
                 session.handle_timeout(now);
             }
+            let mut has_close = false;
             while out.len() < limit {
                 let Some(message) = session.poll_control(now) else {
                     break;
@@ -200,13 +204,13 @@ impl Shared {
                 self.metrics.control_sent(&message);
                 message.encode(out);
             }
-            session.deadline()
-        });
-        self.locked.lock().armed = deadline;
-        ControlBatch {
-            has_close,
-            deadline,
-        }
+            // Under the same lock, so that nobody sees an earlier deadline and an older alarm.
+            *armed = session.deadline();
+            ControlBatch {
+                has_close,
+                deadline: *armed,
+            }
+        })
     }
 
     pub(super) fn handle_control(&self, message: Control) -> Result<(), Violation> {

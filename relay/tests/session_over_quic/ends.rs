@@ -183,7 +183,7 @@ pub(crate) struct House {
     pub(crate) tls: Tls,
     pub(crate) sessions: mpsc::Receiver<End>,
     /// Last, so that the handles above are gone when the threads stop.
-    pub(crate) workers: Workers,
+    _workers: Workers,
 }
 
 impl House {
@@ -206,7 +206,7 @@ impl House {
             address: bound.await.unwrap(),
             tls,
             sessions,
-            workers,
+            _workers: workers,
         }
     }
 
@@ -252,7 +252,7 @@ async fn admit(
 /// An end that dialled, on a worker of its own.
 pub(crate) struct Guest {
     pub(crate) end: End,
-    pub(crate) workers: Workers,
+    _workers: Workers,
 }
 
 impl Guest {
@@ -275,7 +275,10 @@ impl Guest {
             Ok::<_, HandshakeError>(start(established, &setup, worker))
         });
         let end = within("an answer to Hello", dialled).await.unwrap()?;
-        Ok(Self { end, workers })
+        Ok(Self {
+            end,
+            _workers: workers,
+        })
     }
 }
 
@@ -283,7 +286,7 @@ impl Guest {
 pub(crate) struct Pair {
     pub(crate) a: End,
     pub(crate) b: End,
-    pub(crate) a_workers: Workers,
+    _a_workers: Workers,
     pub(crate) b_house: House,
 }
 
@@ -295,10 +298,15 @@ impl Pair {
     pub(crate) async fn with(a: Setup, b: Setup) -> Self {
         let mut house = House::listen(b).await;
         let guest = Guest::dial(house.address, &house.tls, a).await;
+        let b = house.admitted().await;
+        Self::of(guest, house, b)
+    }
+
+    pub(crate) fn of(guest: Guest, house: House, b: End) -> Self {
         Self {
             a: guest.end,
-            b: house.admitted().await,
-            a_workers: guest.workers,
+            b,
+            _a_workers: guest._workers,
             b_house: house,
         }
     }

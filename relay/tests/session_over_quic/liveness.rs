@@ -36,12 +36,8 @@ async fn far_pair() -> (Pair, Wire) {
     let mut house = House::listen(impatient()).await;
     let wire = Wire::to(house.address).await;
     let guest = Guest::dial(wire.address, &house.tls, impatient()).await;
-    let pair = Pair {
-        a: guest.end,
-        b: house.admitted().await,
-        a_workers: guest.workers,
-        b_house: house,
-    };
+    let end = house.admitted().await;
+    let pair = Pair::of(guest, house, end);
     within("a round trip", pair.a.session.answered()).await;
     (pair, wire)
 }

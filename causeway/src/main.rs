@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod edge;
 mod process;
+mod quickstart;
 mod status;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it: an edge and a client on this machine, with real certificates and real traffic.
+    Quickstart(quickstart::QuickstartArgs),
     /// Run an edge, in the control plane: accepts tunnels and routes streams.
     Edge(edge::EdgeArgs),
     /// Run a client, in the compute plane: dials edges, exposes services, forwards to upstreams.
@@ -44,6 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Quickstart(args) => quickstart::run(args),
         Command::Edge(args) => edge::run(args),
         Command::Client(args) => client::run(args),
         Command::Check(args) => check::run(&args),

@@ -15,8 +15,9 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use address::AdminAddress;
-use fetch::{FetchError, Report, fetch};
+pub(crate) use address::{AdminAddress, reachable};
+pub(crate) use fetch::{FetchError, Report, fetch};
+pub(crate) use table::printable;
 use view::{Paint, View};
 
 /// Where an edge and a client listen for this command unless configured otherwise.

@@ -9,7 +9,7 @@ use relay::settings::{AdminSettings, HostPort, HostPortError, ListenAddr};
 
 /// The admin listener of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AdminAddress {
+pub(crate) enum AdminAddress {
     Tcp(HostPort),
     Unix(PathBuf),
 }
@@ -113,7 +113,7 @@ fn of_settings(file: &Path, admin: AdminSettings) -> Result<AdminAddress, Config
 }
 
 /// An address that can be dialled where "any" is listened on.
-fn reachable(ip: IpAddr) -> IpAddr {
+pub(crate) fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -26,19 +26,19 @@ const LARGEST_ANSWER: usize = 64 << 20;
 
 /// What a process said of itself.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     pub(super) address: AdminAddress,
     /// `/api/status`.
-    pub(super) status: Map<String, Value>,
+    pub(crate) status: Map<String, Value>,
     /// Whether `/readyz` said yes.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     /// Why not, if it said no.
-    pub(super) not_ready: Vec<String>,
+    pub(crate) not_ready: Vec<String>,
 }
 
 /// Why a process could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("no causeway listens at {address} ({error})")]
     Unreachable {
         address: AdminAddress,
@@ -80,7 +80,7 @@ impl Report {
 }
 
 /// Asks for `/api/status` and `/readyz`.
-pub(super) async fn fetch(address: &AdminAddress) -> Result<Report, FetchError> {
+pub(crate) async fn fetch(address: &AdminAddress) -> Result<Report, FetchError> {
     let asked = async {
         let status = get(address, "/api/status").await?;
         let status = match status {

@@ -59,7 +59,7 @@ impl Table {
 
 /// Makes text from elsewhere safe for a terminal: control characters, and those that turn
 /// the direction of writing, are shown as what they are.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

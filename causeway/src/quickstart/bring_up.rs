@@ -1,0 +1,249 @@
+//! From a plan to traffic, step by step; whatever fails says which step, why, and what the process
+//! in question logged last.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::StatusCode;
+use relay::origin::Target;
+use relay::proto::AppProtocol;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::directory::{Author, Directory};
+use super::failure::{Failure, Step};
+use super::plan::Plan;
+use super::probe::{self, Outcome};
+use super::processes::{Pair, Running};
+use super::report::Report;
+use super::routes::{self, Exposed, Forwarded, Status, Way};
+use super::terminal::Progress;
+use super::{files, sockets};
+use crate::config::Kind;
+use crate::status::{AdminAddress, fetch};
+
+/// For everything, from the first file to the client having joined.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long joining may take without a word about what keeps it.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether the client has joined.
+const BEAT: Duration = Duration::from_millis(20);
+
+/// Makes everything, starts both processes into `pair` and waits until traffic flows.
+pub(super) async fn bring_up(
+    plan: &Plan,
+    directory: &Directory,
+    pair: &mut Pair,
+    progress: &Progress,
+) -> Result<Report, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    progress.step("making the authority and certificates");
+    let vouched = directory.vouch()?;
+    let mut edited = Vec::new();
+
+    progress.step("starting the edge");
+    edited.extend(write(directory, Kind::Edge, &files::edge(plan))?);
+    let edge = pair.edge.insert(start(Kind::Edge, directory)?);
+    let edge_admin = bound(edge, deadline).await?;
+    let edge_status = ask(&edge_admin, Step::Edge).await?;
+    let tunnel = routes::tunnel(&edge_status)
+        .ok_or_else(|| Failure::new(Step::Edge, "it does not say where it takes clients"))?;
+
+    progress.step("starting the client");
+    edited.extend(write(
+        directory,
+        Kind::Client,
+        &files::client(plan, tunnel),
+    )?);
+    let client = pair.client.insert(start(Kind::Client, directory)?);
+    let client_admin = bound(client, deadline).await?;
+    let client_pid = client.pid();
+
+    let running = async {
+        progress.step("waiting for the client to join");
+        joined(&edge_admin, &client_admin, deadline, progress)
+            .await
+            .map_err(|keeps| {
+                let failure = Failure::new(Step::Join, keeps).logged(&directory.log(Kind::Client));
+                if edited.is_empty() {
+                    failure
+                } else {
+                    failure.hint(&foreign_files(&edited, tunnel))
+                }
+            })?;
+        progress.step("trying a round trip");
+        let edge_status = ask(&edge_admin, Step::RoundTrip).await?;
+        let client_status = ask(&client_admin, Step::RoundTrip).await?;
+        let exposed = routes::exposed(&edge_status, &client_status);
+        let forwarded = routes::forwarded(&edge_status, &client_status);
+        let exposed = outcomes(exposed, call_exposed).await;
+        let forwarded = outcomes(forwarded, call_forwarded).await;
+        hello_answers(&exposed).map_err(|failure| failure.logged(&directory.log(Kind::Edge)))?;
+        Ok(Report {
+            dir: directory.path().to_owned(),
+            program: program(),
+            vouched,
+            // Again, since the round trips have made its measurements better.
+            edge: ask(&edge_admin, Step::RoundTrip).await?,
+            tunnel,
+            sockets: match client_pid {
+                Some(pid) => sockets::of(pid),
+                None => Err(std::io::ErrorKind::NotFound.into()),
+            },
+            edge_admin,
+            client_admin,
+            client_pid,
+            exposed,
+            forwarded,
+            edited,
+        })
+    };
+    tokio::select! {
+        report = running => report,
+        (kind, died) = pair.died() => Err(Failure::died(kind, &died, &directory.log(kind))),
+    }
+}
+
+/// Writes a configuration file; returns it if it was left as somebody had changed it.
+fn write(directory: &Directory, kind: Kind, text: &str) -> Result<Option<PathBuf>, Failure> {
+    Ok(match directory.write(kind, text)? {
+        Author::Quickstart => None,
+        Author::User => Some(directory.config(kind)),
+    })
+}
+
+fn start(kind: Kind, directory: &Directory) -> Result<Running, Failure> {
+    Running::start(kind, directory)
+        .map_err(|error| Failure::process(Step::of(kind), &error, &directory.log(kind)))
+}
+
+async fn bound(process: &mut Running, deadline: Instant) -> Result<AdminAddress, Failure> {
+    let bound = process.bound(deadline).await;
+    bound.map_err(|error| Failure::process(Step::of(process.kind), &error, &process.log))
+}
+
+async fn ask(admin: &AdminAddress, step: Step) -> Result<Status, Failure> {
+    match fetch(admin).await {
+        Ok(answer) => Ok(answer.status),
+        Err(error) => Err(Failure::new(step, error.to_string())),
+    }
+}
+
+/// Waits until both ends hold the session and a round trip has worked on it; says what keeps it
+/// when the deadline is over.
+async fn joined(
+    edge: &AdminAddress,
+    client: &AdminAddress,
+    deadline: Instant,
+    progress: &Progress,
+) -> Result<(), String> {
+    let mut told = String::new();
+    let started = Instant::now();
+    loop {
+        let keeps = match (fetch(client).await, fetch(edge).await) {
+            (Err(error), _) | (_, Err(error)) => error.to_string(),
+            (Ok(client), Ok(_)) if !client.ready => client.not_ready.join("; "),
+            (Ok(_), Ok(edge)) if routes::session(&edge.status).is_none() => {
+                "the edge holds no session yet".to_owned()
+            }
+            (Ok(_), Ok(_)) => return Ok(()),
+        };
+        if Instant::now() >= deadline {
+            return Err(keeps);
+        }
+        if started.elapsed() > QUIET && keeps != told {
+            progress.step(&format!("waiting for the client to join: {keeps}"));
+            told = keeps;
+        }
+        sleep(BEAT).await;
+    }
+}
+
+/// Calls everything at once; answers in order.
+async fn outcomes<T, F>(routes: Vec<T>, call: impl Fn(&T) -> F) -> Vec<(T, Outcome)>
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let mut calls = JoinSet::new();
+    for (at, route) in routes.iter().enumerate() {
+        let call = call(route);
+        calls.spawn(async move { (at, call.await) });
+    }
+    let mut answers = calls.join_all().await;
+    answers.sort_by_key(|(at, _)| *at);
+    let answers = answers.into_iter().map(|(_, outcome)| outcome);
+    routes.into_iter().zip(answers).collect()
+}
+
+fn call_exposed(exposed: &Exposed) -> impl Future<Output = Outcome> + Send + use<> {
+    let way = exposed.way.clone();
+    async move {
+        match way {
+            Way::Http { address, host } => probe::http(address, &host).await,
+            Way::Tcp(address) => probe::tcp(address).await,
+            Way::Nowhere => Outcome::Failed("no ingress leads to it".to_owned()),
+        }
+    }
+}
+
+fn call_forwarded(forwarded: &Forwarded) -> impl Future<Output = Outcome> + Send + use<> {
+    let address = forwarded.listen.parse::<SocketAddr>();
+    let target = forwarded.target.as_deref().map(str::parse::<Target>);
+    async move {
+        let Ok(address) = address else {
+            return Outcome::Failed("not tried: it is no TCP listener".to_owned());
+        };
+        match target {
+            Some(Ok(target)) if target.protocol() == AppProtocol::Http1 => {
+                probe::http(address, "localhost").await
+            }
+            Some(_) => probe::tcp(address).await,
+            None => Outcome::Failed("the edge does not know it".to_owned()),
+        }
+    }
+}
+
+/// Whatever else is exposed may be down; what is built in must answer.
+fn hello_answers(exposed: &[(Exposed, Outcome)]) -> Result<(), Failure> {
+    let reached = |(it, _): &&(Exposed, Outcome)| it.target == "hello" && it.way != Way::Nowhere;
+    for (hello, outcome) in exposed.iter().filter(reached) {
+        let url = hello.way.url().unwrap_or_default();
+        match outcome {
+            Outcome::Answered { status, .. } if *status == StatusCode::OK => {}
+            Outcome::Responded { .. } | Outcome::Silent => {}
+            Outcome::Answered { status, .. } => {
+                return Err(Failure::new(Step::RoundTrip, format!("{url} -> {status}")));
+            }
+            Outcome::Refused { status, why } => {
+                let reason = format!("{url} -> {status}: {why}");
+                return Err(Failure::new(Step::RoundTrip, reason));
+            }
+            Outcome::Failed(why) => {
+                return Err(Failure::new(Step::RoundTrip, format!("{url} -> {why}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn foreign_files(edited: &[PathBuf], tunnel: SocketAddr) -> String {
+    let names: Vec<_> = edited
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let names = names.join(" and ");
+    format!(
+        "{names}: used as you changed it; the edge takes clients at {tunnel}, so that is what \
+         [edge] address of the client must say; to have it written anew, delete it"
+    )
+}
+
+/// How this program is called on a command line.
+fn program() -> String {
+    let typed = std::env::args().next().filter(|name| name.contains('/'));
+    typed.unwrap_or_else(|| "causeway".to_owned())
+}

@@ -1,0 +1,111 @@
+//! What this end does with its streams: the calls of pumps.
+
+use std::time::Instant;
+
+use super::{ACK_DELAY, Event, Over, SessionState};
+use crate::proto::{ResetCode, StreamId};
+use crate::session::Violation;
+use crate::session::rx::AckUrgency;
+use crate::session::stream::{Phase, ResetBy};
+
+impl SessionState {
+    /// How many bytes may be sent on `id` now; 0 if it is over.
+    pub fn credit(&self, id: StreamId) -> u64 {
+        match self.streams.get(&id) {
+            Some(stream) if !stream.is_resetting() => stream.tx.available(),
+            Some(_) | None => 0,
+        }
+    }
+
+    /// Counts `count` bytes handed to the transport, at most [`Self::credit`].
+    pub fn sent(&mut self, id: StreamId, count: u64, now: Instant) {
+        self.liveness.sent(now);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.tx.send(count, now);
+        }
+    }
+
+    /// Ends our direction.
+    pub fn finish(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id).filter(|s| !s.tx.is_finished()) {
+            stream.tx.finish();
+            stream.pending.fin = true;
+            self.enqueue(id);
+        }
+    }
+
+    /// Counts `count` bytes that came from the transport.
+    pub fn received(&mut self, id: StreamId, count: u64, now: Instant) -> Result<(), Violation> {
+        self.liveness.heard(now);
+        match self.streams.get_mut(&id) {
+            Some(stream) if !stream.is_resetting() => stream.rx.receive(count),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Counts `count` bytes that the local reader took.
+    pub fn consumed(&mut self, id: StreamId, count: u64, now: Instant) {
+        if let Some(stream) = self.streams.get_mut(&id).filter(|s| !s.is_resetting()) {
+            stream.rx.consume(count);
+            self.acknowledge_in_time(id, now);
+        }
+    }
+
+    /// Whether all bytes of the peer's direction have arrived, and it has ended. So it is with a
+    /// stream that is over and was not reset.
+    pub fn is_all_received(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_none_or(|stream| stream.rx.is_all_received())
+    }
+
+    /// Whether this end has nothing left to do with a stream: it has ended its direction and
+    /// consumed the other, or the stream is over.
+    pub fn is_settled(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_none_or(|s| s.is_resetting() || (s.tx.is_finished() && s.rx.is_complete()))
+    }
+
+    /// The acceptor has reached its target.
+    pub fn connected(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.pending.connected = true;
+            self.enqueue(id);
+        }
+    }
+
+    /// Resets a stream. It stays until the peer has confirmed; its user hears [`Event::Over`] now.
+    pub fn reset(&mut self, id: StreamId, code: ResetCode, message: String) {
+        let Some(stream) = self.streams.get_mut(&id).filter(|s| !s.is_resetting()) else {
+            return;
+        };
+        stream.rx.give_back(&mut self.budget);
+        stream.phase = Phase::Resetting {
+            code,
+            message: message.clone(),
+        };
+        stream.pending.reset = true;
+        self.enqueue(id);
+        let by = ResetBy::Local;
+        self.events
+            .push_back(Event::Over(id, Over::Reset { code, message, by }));
+    }
+
+    pub(super) fn acknowledge_in_time(&mut self, id: StreamId, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        match stream.ack_urgency() {
+            AckUrgency::Now => {
+                stream.pending.ack = true;
+                self.enqueue(id);
+            }
+            AckUrgency::Soon if !stream.ack_waits => {
+                stream.ack_waits = true;
+                self.outbox.later.push_back((now + ACK_DELAY, id));
+            }
+            AckUrgency::Soon | AckUrgency::None => {}
+        }
+    }
+}

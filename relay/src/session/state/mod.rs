@@ -1,0 +1,313 @@
+//! All of a session's state: streams are opened here; [`local`] is what this end does with them,
+//! [`peer`] what the other end says of them, [`output`] what comes out and when.
+
+mod local;
+mod output;
+mod peer;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::proto::{Close, Limits, Opener, ResetCode, ServiceInfo, StreamId};
+use crate::session::budget::{GrowthBudget, ProcessBudget};
+use crate::session::liveness::{Liveness, LivenessConfig};
+use crate::session::ranges::SeenIds;
+use crate::session::stream::{LiveStream, Phase, ResetBy};
+use crate::session::violation::Violation;
+
+/// How long an acknowledgement may wait for others.
+const ACK_DELAY: Duration = Duration::from_millis(20);
+
+/// What a session is made of.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Which end this is.
+    pub side: Opener,
+    /// What this end holds for its peer.
+    pub local: Limits,
+    /// What the peer holds for this end.
+    pub peer: Limits,
+    /// The largest window that one direction may grow to, in bytes. Default 4 MiB.
+    pub stream_window: u64,
+    /// What all windows of the session may have beyond their base, in bytes. Default 64 MiB.
+    pub growth_budget: u64,
+    /// The same for all sessions of the process.
+    pub process_budget: Arc<ProcessBudget>,
+    /// When to ping and when to give up.
+    pub liveness: LivenessConfig,
+    /// Any number; it spreads the pings of many sessions.
+    pub seed: u64,
+}
+
+/// What has happened that a user of the session waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// There is credit to send again.
+    Writable(StreamId),
+    /// The peer has said where its direction ends.
+    Finished(StreamId),
+    /// The acceptor has reached its target.
+    Connected(StreamId),
+    /// The stream is over; its id is not live any more, or is about to be retired.
+    Over(StreamId, Over),
+    /// A stream that could not be opened for want of room may be tried again.
+    Room,
+    /// No stream is live any more.
+    Idle,
+    /// The initiator's services, as they are from now on.
+    Services(Vec<ServiceInfo>),
+    /// The peer is stopping.
+    Draining,
+    /// The peer answered a Ping.
+    RoundTrip(Duration),
+    /// The peer closes the connection.
+    Closed(Close),
+    /// The peer has been silent for too long.
+    Dead,
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Both directions ended with all their bytes, and both ends know.
+    Complete,
+    /// It was reset.
+    Reset {
+        /// Why.
+        code: ResetCode,
+        /// For people.
+        message: String,
+        /// By which end.
+        by: ResetBy,
+    },
+}
+
+/// Why no stream can be opened now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenRefusal {
+    /// The peer, or this end, is stopping.
+    Draining,
+    /// As many are open as the peer allows; wait for [`Event::Room`].
+    TooMany,
+}
+
+/// What the header of a new stream leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is live.
+    New,
+    /// It was reset before its header came.
+    AlreadyOver,
+    /// The peer has too many open; it was reset.
+    Overload,
+}
+
+/// The pure session.
+///
+/// Order of calls: after any `handle_*` and after any of the stream calls, drain
+/// [`poll_event`](Self::poll_event), then [`poll_control`](Self::poll_control), then wait until
+/// [`deadline`](Self::deadline) at the latest and call [`handle_timeout`](Self::handle_timeout).
+#[derive(Debug)]
+pub struct SessionState {
+    config: SessionConfig,
+    streams: HashMap<StreamId, LiveStream>,
+    next_index: u64,
+    seen: SeenIds,
+    own_live: u32,
+    peer_live: u32,
+    draining: bool,
+    budget: GrowthBudget,
+    liveness: Liveness,
+    transport_rtt: Duration,
+    outbox: Outbox,
+    events: VecDeque<Event>,
+    release_at: Option<Instant>,
+    grown: Vec<StreamId>,
+    room_wanted: bool,
+}
+
+/// What is to be said, as small as it can be kept: each stream stands in each queue at most once.
+#[derive(Debug, Default)]
+struct Outbox {
+    ping: Option<u64>,
+    pong: Option<u64>,
+    /// Streams that are not live here, of which the peer is to be told so, and how many bytes it
+    /// said they had.
+    over: VecDeque<(StreamId, u64)>,
+    streams: VecDeque<StreamId>,
+    later: VecDeque<(Instant, StreamId)>,
+    services: Option<Vec<ServiceInfo>>,
+    drain: Option<Duration>,
+    close: Option<Close>,
+}
+
+impl SessionState {
+    /// A session at its beginning, after the handshake.
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
+        let budget = GrowthBudget::new(config.growth_budget, config.process_budget.clone());
+        let liveness = Liveness::new(config.liveness, config.side, config.seed, now);
+        Self {
+            config,
+            streams: HashMap::new(),
+            next_index: 0,
+            seen: SeenIds::default(),
+            own_live: 0,
+            peer_live: 0,
+            draining: false,
+            budget,
+            liveness,
+            transport_rtt: Duration::from_millis(100),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            release_at: None,
+            grown: Vec::new(),
+            room_wanted: false,
+        }
+    }
+
+    // ---- opening ----
+
+    /// Opens a stream of this end.
+    pub fn open(&mut self, now: Instant) -> Result<StreamId, OpenRefusal> {
+        if self.draining {
+            return Err(OpenRefusal::Draining);
+        }
+        if self.own_live >= self.config.peer.max_streams {
+            self.room_wanted = true;
+            return Err(OpenRefusal::TooMany);
+        }
+        let id = StreamId::new(self.config.side, self.next_index);
+        self.next_index += 1;
+        self.insert(id, Phase::Open, now);
+        Ok(id)
+    }
+
+    /// Takes the header of a stream that the peer opened.
+    pub fn handle_open(&mut self, id: StreamId, now: Instant) -> Result<Opened, Violation> {
+        if id.opener() == self.config.side {
+            return Err(wrong(id, "opened by the end that did not open it"));
+        }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            return match stream.phase {
+                Phase::Announced => {
+                    stream.phase = Phase::Open;
+                    Ok(Opened::New)
+                }
+                Phase::Open | Phase::Resetting { .. } => Err(wrong(id, "opened twice")),
+            };
+        }
+        if self.seen.contains(id.index()) {
+            return Ok(Opened::AlreadyOver);
+        }
+        self.see(id)?;
+        self.insert(id, Phase::Open, now);
+        if self.peer_live > self.most_peer_streams() {
+            let message = "too many streams are open".to_owned();
+            self.reset(id, ResetCode::Overload, message);
+            return Ok(Opened::Overload);
+        }
+        Ok(Opened::New)
+    }
+
+    /// What the peer may have open: as many as it was told, and some more, since it may know of
+    /// an end before we do.
+    fn most_peer_streams(&self) -> u32 {
+        let told = self.config.local.max_streams;
+        told.saturating_add(told / 8 + 16)
+    }
+
+    fn see(&mut self, id: StreamId) -> Result<(), Violation> {
+        let most_missing = u64::from(self.config.local.max_streams) * 2 + 16;
+        self.seen
+            .insert(id.index(), most_missing)
+            .map_err(|_| wrong(id, "far ahead of all that were opened"))
+    }
+
+    fn insert(&mut self, id: StreamId, phase: Phase, now: Instant) {
+        let (tx_base, rx_base) = (self.config.peer.stream_base, self.config.local.stream_base);
+        let stream = LiveStream::new(id, tx_base, rx_base, phase, now);
+        self.streams.insert(id, stream);
+        *self.live_count(id) += 1;
+        self.liveness.set_busy(true, now);
+    }
+
+    /// Forgets a stream that is over on both ends.
+    fn retire(&mut self, id: StreamId, now: Instant) {
+        let Some(mut stream) = self.streams.remove(&id) else {
+            return;
+        };
+        stream.rx.give_back(&mut self.budget);
+        *self.live_count(id) -= 1;
+        if self.streams.is_empty() {
+            self.events.push_back(Event::Idle);
+            self.liveness.set_busy(false, now);
+        }
+        if id.opener() == self.config.side && std::mem::take(&mut self.room_wanted) {
+            self.events.push_back(Event::Room);
+        }
+    }
+
+    /// Puts a stream in the queue of those that have something to say.
+    fn enqueue(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id).filter(|s| !s.queued) {
+            stream.queued = true;
+            self.outbox.streams.push_back(id);
+        }
+    }
+
+    fn live_count(&mut self, id: StreamId) -> &mut u32 {
+        if id.opener() == self.config.side {
+            &mut self.own_live
+        } else {
+            &mut self.peer_live
+        }
+    }
+
+    // ---- what the session as a whole does ----
+
+    /// Tells the peer which services there are from now on.
+    pub fn announce_services(&mut self, services: Vec<ServiceInfo>) {
+        self.outbox.services = Some(services);
+    }
+
+    /// Opens nothing more, and asks the peer not to either.
+    pub fn drain(&mut self, grace: Duration) {
+        self.draining = true;
+        self.outbox.drain = Some(grace);
+    }
+
+    /// Says the last word; whoever drives the session closes the connection after it is written.
+    pub fn close(&mut self, close: Close) {
+        self.outbox.close.get_or_insert(close);
+    }
+
+    /// The round trip as the transport measures it.
+    pub fn set_transport_rtt(&mut self, rtt: Duration) {
+        self.transport_rtt = rtt;
+    }
+
+    /// The round trip as the last Ping measured it.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.liveness.rtt()
+    }
+
+    /// How many streams are live.
+    pub fn live_streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// What windows have been granted beyond their base, in bytes.
+    pub fn growth_used(&self) -> u64 {
+        self.budget.used()
+    }
+
+    /// All streams that are live, in no order.
+    pub fn stream_ids(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.streams.keys().copied()
+    }
+}
+
+fn wrong(stream: StreamId, what: &'static str) -> Violation {
+    Violation::Stream { stream, what }
+}

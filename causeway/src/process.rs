@@ -45,7 +45,10 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    start_logging();
+    if let Err(problem) = start_logging() {
+        eprintln!("error: {problem}");
+        return Ok(ExitCode::from(EXIT_CONFIGURATION));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -118,8 +121,10 @@ fn parent_gone() -> CancellationToken {
 }
 
 /// For people on a terminal, JSON lines otherwise; always on stderr.
-fn start_logging() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+fn start_logging() -> Result<(), String> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("{LOG_VARIABLE}=\"{wanted}\": {error}; write info or debug"))?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -128,4 +133,5 @@ fn start_logging() {
     } else {
         logs.json().flatten_event(true).init();
     }
+    Ok(())
 }

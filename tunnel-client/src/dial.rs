@@ -70,21 +70,21 @@ impl DialError {
     }
 
     fn lost(address: SocketAddr, lost: ConnectionLost) -> Self {
-        if let ConnectionLost::Tls { alert, message } = lost {
-            let explanation = alert.map(certs::tls::explain_alert);
-            return Self::Tls {
-                address,
-                // What we refused ourselves says more than the alert that we sent.
-                explanation: match explanation {
-                    Some(explanation) if message.is_empty() => explanation,
-                    Some(explanation) => format!("{explanation} ({message})"),
-                    None => message,
-                },
-            };
-        }
-        Self::Handshake {
+        let explanation = match lost {
+            ConnectionLost::TlsByPeer { alert } => certs::tls::explain_alert(alert),
+            ConnectionLost::TlsHere(message) => format!("the edge is not trusted: {message}"),
+            ConnectionLost::ByPeer { .. }
+            | ConnectionLost::Locally
+            | ConnectionLost::TimedOut
+            | ConnectionLost::Reset
+            | ConnectionLost::Other(_) => {
+                let error = lost.into();
+                return Self::Handshake { address, error };
+            }
+        };
+        Self::Tls {
             address,
-            error: lost.into(),
+            explanation,
         }
     }
 }

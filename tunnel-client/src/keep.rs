@@ -31,6 +31,9 @@ use crate::hello;
 use crate::link::{DialState, Link, Live};
 use crate::metrics::ClientMetrics;
 
+/// An edge that asks for more patience than this is not believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+
 /// What a session is kept with.
 pub(crate) struct Keeper {
     pub(crate) addresses: Vec<HostPort>,
@@ -187,6 +190,8 @@ impl Keeper {
             since: std::time::SystemTime::now(),
         }));
         let mut changes = self.exposes.changes();
+        // The list may have changed since Hello was made.
+        changes.mark_changed();
         loop {
             tokio::select! {
                 closed = session.closed() => {
@@ -229,7 +234,8 @@ impl Keeper {
         retry_after: Option<Duration>,
         stop: &CancellationToken,
     ) {
-        let delay = attempts.next_delay().max(retry_after.unwrap_or_default());
+        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let delay = attempts.next_delay().max(asked);
         let until = Instant::now() + delay;
         self.link.update(|dialing| {
             dialing.state = DialState::Waiting;

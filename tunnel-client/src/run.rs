@@ -121,7 +121,7 @@ pub async fn run(
         telemetry: listeners.telemetry_address(),
     });
     tracing::info!(
-        %cluster, replica = %replica.id, admin = ?status.admin.as_ref().map(ToString::to_string),
+        %cluster, replica = %replica.id, admin = status.admin.as_ref().map(ToString::to_string),
         exposes = config.exposes.len(), forwards = config.forwards.len(), "client started"
     );
     let keeper = Keeper {

@@ -67,10 +67,10 @@ impl TunnelListener {
     ) {
         let accepting = async {
             loop {
-                let Ok(permit) = room.clone().acquire_owned().await else {
+                let Some(incoming) = self.endpoint.accept().await else {
                     return;
                 };
-                let Some(incoming) = self.endpoint.accept().await else {
+                let Ok(permit) = room.clone().acquire_owned().await else {
                     return;
                 };
                 let busy = room.available_permits() < admission.max_handshakes / 2;

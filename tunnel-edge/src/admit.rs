@@ -76,9 +76,9 @@ impl NotAdmitted {
 impl From<ConnectionLost> for NotAdmitted {
     fn from(lost: ConnectionLost) -> Self {
         match lost {
-            ConnectionLost::Tls { alert, message } => {
-                let explanation = alert.map(certs::tls::explain_alert).unwrap_or_default();
-                Self::Tls(format!("{explanation} ({message})"))
+            ConnectionLost::TlsByPeer { alert } => Self::Tls(certs::tls::explain_alert(alert)),
+            ConnectionLost::TlsHere(message) => {
+                Self::Tls(format!("the client is not trusted: {message}"))
             }
             ConnectionLost::ByPeer { .. }
             | ConnectionLost::Locally

@@ -157,7 +157,7 @@ pub async fn run(
         draining: AtomicBool::new(false),
     });
     tracing::info!(
-        edge = %name, tunnel = ?addresses, admin = ?status.admin.as_ref().map(ToString::to_string),
+        edge = %name, tunnel = ?addresses, admin = status.admin.as_ref().map(ToString::to_string),
         ingresses = config.ingresses.len(), upstreams = config.upstreams.len(), "edge started"
     );
     let admission = Arc::new(Admission {

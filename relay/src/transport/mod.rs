@@ -144,13 +144,14 @@ pub enum ConnectionLost {
     /// This end closed it.
     #[error("closed by this end")]
     Locally,
-    /// TLS failed; the alert of RFC 8446 §6, and what the TLS library says of it.
-    #[error("TLS handshake failed: {message}")]
-    Tls {
-        /// The alert's number, if one is known.
-        alert: Option<u8>,
-        /// For people.
-        message: String,
+    /// This end refused the peer in TLS.
+    #[error("TLS handshake failed: {0}")]
+    TlsHere(String),
+    /// The peer refused this end in TLS.
+    #[error("TLS handshake refused by the peer: alert {alert}")]
+    TlsByPeer {
+        /// The alert's number (RFC 8446 §6).
+        alert: u8,
     },
     /// Nothing was heard for too long.
     #[error("timed out")]

@@ -206,7 +206,9 @@ impl Connection for QuicConnection {
     }
 
     fn remote_address(&self) -> SocketAddr {
-        self.connection.remote_address()
+        let address = self.connection.remote_address();
+        // As people write it, also when it came in through an IPv6 socket.
+        SocketAddr::new(address.ip().to_canonical(), address.port())
     }
 
     fn rtt(&self) -> Duration {
@@ -373,24 +375,22 @@ impl From<quinn::ConnectionError> for ConnectionLost {
             E::LocallyClosed => Self::Locally,
             E::TimedOut => Self::TimedOut,
             E::Reset => Self::Reset,
-            E::ConnectionClosed(close) => transport_error(
-                u64::from(close.error_code),
-                String::from_utf8_lossy(&close.reason).into_owned(),
-            ),
-            E::TransportError(error) => transport_error(u64::from(error.code), error.reason),
+            E::ConnectionClosed(close) => match tls_alert(close.error_code) {
+                Some(alert) => Self::TlsByPeer { alert },
+                None => Self::Other(format!("closed by the peer's QUIC: {close}")),
+            },
+            E::TransportError(error) => match tls_alert(error.code) {
+                Some(_) => Self::TlsHere(error.reason),
+                None => Self::Other(format!("QUIC: {error}")),
+            },
             E::VersionMismatch => Self::Other("the peer speaks another version of QUIC".into()),
             E::CidsExhausted => Self::Other("no connection ids left".into()),
         }
     }
 }
 
-fn transport_error(code: u64, reason: String) -> ConnectionLost {
-    if CRYPTO_ERRORS.contains(&code) {
-        ConnectionLost::Tls {
-            alert: u8::try_from(code - CRYPTO_ERRORS.start).ok(),
-            message: reason,
-        }
-    } else {
-        ConnectionLost::Other(format!("QUIC transport error {code:#x}: {reason}"))
-    }
+fn tls_alert(code: quinn::TransportErrorCode) -> Option<u8> {
+    let code = u64::from(code);
+    let is_alert = CRYPTO_ERRORS.contains(&code);
+    is_alert.then(|| u8::try_from(code - CRYPTO_ERRORS.start).ok())?
 }

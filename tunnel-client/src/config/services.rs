@@ -6,6 +6,9 @@ use relay::settings::{ListenAddr, OriginOwner, OriginSettings, Reading, Section,
 /// The keys of `[[forward]]`.
 pub(super) const FORWARD_KEYS: &[&str] = &["service", "listen"];
 
+/// How many services fit into a Hello with room to spare.
+const MAX_EXPOSES: usize = 512;
+
 /// `[[expose]]`: a service here that the control plane may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expose {
@@ -39,6 +42,10 @@ pub(super) fn read_exposes(reading: &Reading<'_>) -> Vec<Expose> {
         })
         .collect();
     reading.unique(&names, "exposes");
+    if let Some(beyond) = names.get(MAX_EXPOSES) {
+        let message = format!("a client exposes at most {MAX_EXPOSES} services");
+        reading.reject(beyond, message);
+    }
     exposes
 }
 

@@ -173,7 +173,13 @@ impl SessionState {
         if self.draining {
             return Err(OpenRefusal::Draining);
         }
-        if self.own_live >= self.config.peer.max_streams {
+        // As many as the peer allows, and as our own bounds are made for.
+        let most = self
+            .config
+            .peer
+            .max_streams
+            .min(self.config.local.max_streams);
+        if self.own_live >= most {
             self.room_wanted = true;
             return Err(OpenRefusal::TooMany);
         }
@@ -202,7 +208,12 @@ impl SessionState {
         }
         self.see(id)?;
         self.insert(id, Phase::Open, now);
-        if self.peer_live > self.most_peer_streams() {
+        let most = self.most_peer_streams();
+        if self.peer_live > most.saturating_mul(2) {
+            // It hears that it is too much, does not say that it has heard, and goes on.
+            return Err(wrong(id, "opened beyond all that may be open"));
+        }
+        if self.peer_live > most {
             let message = "too many streams are open".to_owned();
             self.reset(id, ResetCode::Overload, message);
             return Ok(Opened::Overload);

@@ -146,12 +146,9 @@ impl SessionState {
     /// The peer asks of a stream that is over here. It asks once per Fin or Reset it has sent, so
     /// more questions than it can have streams are a flood.
     fn tell_over(&mut self, id: StreamId, consumed: u64) -> Result<(), Violation> {
-        let most = 4 * self
-            .config
-            .local
-            .max_streams
-            .max(self.config.peer.max_streams) as usize;
-        if self.outbox.over.len() > most + 64 {
+        let own = u64::from(self.config.peer.max_streams).min(self.next_index);
+        let most = 4 * own.max(self.config.local.max_streams.into()) + 64;
+        if self.outbox.over.len() as u64 > most {
             return Err(Violation::Unexpected("a flood of ends and resets"));
         }
         self.outbox.over.push_back((id, consumed));

@@ -94,6 +94,7 @@ pub async fn pump(stream: Stream, socket: impl Local, end: LocalEnd) -> Pumped {
         sender,
         count: 0,
         read_all: false,
+        waits_for_stream: false,
     };
     let mut down = Down::new(receiver);
     let mut broken = pin!(socket.broken());
@@ -121,13 +122,16 @@ fn poll_both(
 ) -> Poll<Result<(), PumpError>> {
     let up_ended = up.poll(socket, cx)?.is_ready();
     let down_ended = down.poll(socket, cx)?.is_ready();
-    if up_ended
-        && down_ended
-        && let Poll::Ready(over) = up.sender.poll_over(cx)
+    // Asked always: a direction that waits for its socket alone would not hear of a reset.
+    if let Poll::Ready(over) = up.sender.poll_over(cx)
+        && (over.is_err() || (up_ended && down_ended))
     {
         return Poll::Ready(over.map_err(Into::into));
     }
-    if up_ended && let Poll::Ready(error) = broken.poll(cx) {
+    // Whoever reads the socket hears of it there.
+    if (up_ended || up.waits_for_stream)
+        && let Poll::Ready(error) = broken.poll(cx)
+    {
         return Poll::Ready(Err(error.into()));
     }
     Poll::Pending
@@ -138,13 +142,17 @@ struct Up {
     sender: StreamSender,
     count: u64,
     read_all: bool,
+    /// The socket is not read because there is no credit.
+    waits_for_stream: bool,
 }
 
 impl Up {
     /// Ready when the socket has ended and the stream was told.
     fn poll(&mut self, socket: &impl Local, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         while !self.read_all {
+            self.waits_for_stream = true;
             let credit = ready!(self.sender.poll_ready(cx))?;
+            self.waits_for_stream = false;
             let chunk = ready!(socket.poll_read(cx, credit.min(READ_AT_ONCE)))?;
             if chunk.is_empty() {
                 self.sender.finish();

@@ -14,10 +14,8 @@ use crate::proto::{CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, St
 use crate::session::{Opened, Violation};
 use crate::transport::{BoxFuture, RecvHalf, StreamBroken, TransportStream};
 
-/// How long a header may take to arrive after its stream was opened.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many streams may be waiting for their headers; more wait in the transport.
+/// How many streams may be waiting for their headers; more wait in the transport. A header that
+/// never comes takes one of these places from its own session, until that is over.
 const MAX_HEADERS: usize = 1024;
 
 /// How long handlers may take to notice that the session is over.
@@ -88,14 +86,14 @@ fn surface_panic(ended: Result<(), tokio::task::JoinError>) {
 /// Reads the header of a stream and asks the session whether it is new.
 async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<Incoming> {
     let read = read_header(transport.recv.as_mut());
-    let (header, early) = match tokio::time::timeout(HEADER_TIMEOUT, read).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(HeaderError::Broken)) | Err(_) => {
+    let (header, early) = match shared.closed().run_until_cancelled(read).await? {
+        Ok(read) => read,
+        Err(HeaderError::Broken) => {
             transport.recv.stop(ResetCode::Protocol);
             return None;
         }
-        Ok(Err(HeaderError::Malformed(message))) => {
-            shared.end(ClosedBy::Local, close(CloseCode::Protocol, &message));
+        Err(HeaderError::Malformed(code, message)) => {
+            shared.end(ClosedBy::Local, close(code, &message));
             return None;
         }
     };
@@ -125,7 +123,8 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
             return None;
         }
     };
-    stream.flush().await.ok()?;
+    // A peer that refuses the answer may still send: what that means is the handler's to see.
+    stream.flush_what_fits().await.ok()?;
     Some(Incoming { open, stream })
 }
 
@@ -133,23 +132,27 @@ enum HeaderError {
     /// The transport stream is gone, which says nothing.
     Broken,
     /// The peer broke the protocol.
-    Malformed(String),
+    Malformed(CloseCode, String),
 }
 
 /// The header, and the payload that came right behind it.
 async fn read_header(recv: &mut dyn RecvHalf) -> Result<(StreamHeader, Bytes), HeaderError> {
     let mut frames = FrameBuffer::new(MAX_HEADER_FRAME);
     let mut chunks = VecDeque::new();
-    let malformed = |error: &dyn std::fmt::Display| {
-        HeaderError::Malformed(format!("header of a stream: {error}"))
+    let malformed = |code, error: &dyn std::fmt::Display| {
+        HeaderError::Malformed(code, format!("header of a stream: {error}"))
     };
     loop {
         match poll_fn(|cx| recv.poll_read(cx, &mut chunks)).await {
             Ok(0) | Err(StreamBroken) => return Err(HeaderError::Broken),
             Ok(_) => chunks.drain(..).for_each(|chunk| frames.push(&chunk)),
         }
-        if let Some(frame) = frames.next_frame().map_err(|error| malformed(&error))? {
-            let header = StreamHeader::decode(frame).map_err(|error| malformed(&error))?;
+        let frame = frames
+            .next_frame()
+            .map_err(|error| malformed(error.close_code(), &error))?;
+        if let Some(frame) = frame {
+            let header = StreamHeader::decode(frame)
+                .map_err(|error| malformed(CloseCode::Protocol, &error))?;
             return Ok((header, frames.into_rest()));
         }
     }

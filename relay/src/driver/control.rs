@@ -2,17 +2,22 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::shared::{ClosedBy, Shared, close};
+use super::shared::{ClosedBy, Shared, close, now};
 use crate::proto::{CloseCode, Control, FrameBuffer};
+use crate::session::Violation;
 use crate::transport::{RecvHalf, SendHalf, StreamBroken};
 
 /// How many bytes of messages are written at once, about.
 const BATCH: usize = 32 * 1024;
+
+/// How often the clock is looked at while nothing can be written, at least.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the last word may take to be read by the peer.
 const LAST_WORD: Duration = Duration::from_millis(500);
@@ -20,6 +25,7 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// Writes what the session has to say until it is over, then closes the connection.
 pub(super) async fn write(shared: Arc<Shared>, mut control: Box<dyn SendHalf>) {
     let mut batch = BytesMut::new();
+    let mut unwritten = Bytes::new();
     while !shared.closed().is_cancelled() {
         let next = shared.next_control(&mut batch, BATCH);
         if batch.is_empty() {
@@ -30,31 +36,62 @@ pub(super) async fn write(shared: Arc<Shared>, mut control: Box<dyn SendHalf>) {
             }
             continue;
         }
-        tokio::select! {
-            written = write_all(control.as_mut(), batch.split().freeze()) => {
-                if written.is_err() {
-                    break;
-                }
-            }
-            () = shared.closed().cancelled() => {}
+        unwritten = batch.split().freeze();
+        if write_in_time(&shared, control.as_mut(), &mut unwritten)
+            .await
+            .is_err()
+        {
+            broken_off(&shared).await;
         }
         if next.has_close {
             break;
         }
     }
     shared.closed().cancelled().await;
-    say_goodbye(&shared, control).await;
+    say_goodbye(&shared, control, unwritten).await;
+}
+
+/// Writes until all is written or the session is over. Meanwhile the clock goes on, so that a peer
+/// that takes nothing any more is noticed.
+async fn write_in_time(
+    shared: &Shared,
+    control: &mut dyn SendHalf,
+    bytes: &mut Bytes,
+) -> Result<(), StreamBroken> {
+    let mut written = pin!(write_all(control, bytes));
+    loop {
+        let due = shared.keep_time().min(now() + LOOK_AGAIN);
+        tokio::select! {
+            written = &mut written => return written,
+            () = shared.closed().cancelled() => return Ok(()),
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+    }
+}
+
+/// Waits for the connection's word after its control stream has ended. Without one it is the peer
+/// who broke the stream off, and nothing works without it.
+async fn broken_off(shared: &Shared) {
+    tokio::select! {
+        lost = shared.connection.lost() => shared.lost(lost),
+        () = shared.closed().cancelled() => {}
+        () = tokio::time::sleep(LAST_WORD * 4) => {
+            shared.violated(&Violation::Unexpected("the end of the control stream"));
+        }
+    }
 }
 
 /// Resets what is left, says why if it was us, and closes the connection.
-async fn say_goodbye(shared: &Shared, mut control: Box<dyn SendHalf>) {
+async fn say_goodbye(shared: &Shared, mut control: Box<dyn SendHalf>, mut unwritten: Bytes) {
     shared.reset_all();
     let closed = shared.closed_because();
     if closed.by == ClosedBy::Local {
         let mut last = BytesMut::new();
         Control::Close(closed.close.clone()).encode(&mut last);
         let read_by_peer = async {
-            write_all(control.as_mut(), last.freeze()).await?;
+            // First what was begun: half a message would spoil the last one.
+            write_all(control.as_mut(), &mut unwritten).await?;
+            write_all(control.as_mut(), &mut last.freeze()).await?;
             shared.connection.lost().await;
             Ok::<_, StreamBroken>(())
         };
@@ -68,10 +105,10 @@ async fn say_goodbye(shared: &Shared, mut control: Box<dyn SendHalf>) {
 /// Writes all of `bytes`.
 pub(super) async fn write_all(
     half: &mut dyn SendHalf,
-    mut bytes: Bytes,
+    bytes: &mut Bytes,
 ) -> Result<(), StreamBroken> {
     while bytes.has_remaining() {
-        poll_fn(|cx| half.poll_write(cx, &mut bytes)).await?;
+        poll_fn(|cx| half.poll_write(cx, bytes)).await?;
     }
     Ok(())
 }
@@ -82,18 +119,15 @@ pub(super) async fn read(
     mut control: Box<dyn RecvHalf>,
     mut frames: FrameBuffer,
 ) {
-    let lost = tokio::select! {
-        () = shared.closed().cancelled() => return,
-        () = read_messages(&shared, control.as_mut(), &mut frames) => {
-            // The end of the control stream means nothing by itself; the connection tells why.
-            tokio::select! {
-                lost = shared.connection.lost() => lost,
-                () = shared.closed().cancelled() => return,
-            }
-        }
-        lost = shared.connection.lost() => lost,
+    let until_it_ends = async {
+        read_messages(&shared, control.as_mut(), &mut frames).await;
+        broken_off(&shared).await;
     };
-    shared.lost(lost);
+    tokio::select! {
+        () = shared.closed().cancelled() => {}
+        () = until_it_ends => {}
+        lost = shared.connection.lost() => shared.lost(lost),
+    }
 }
 
 async fn read_messages(shared: &Shared, control: &mut dyn RecvHalf, frames: &mut FrameBuffer) {
@@ -105,7 +139,7 @@ async fn read_messages(shared: &Shared, control: &mut dyn RecvHalf, frames: &mut
                 Ok(None) => break,
                 Err(error) => {
                     let message = format!("control stream: {error}");
-                    return shared.end(ClosedBy::Local, close(CloseCode::TooLarge, &message));
+                    return shared.end(ClosedBy::Local, close(error.close_code(), &message));
                 }
             };
             let handled = match message {

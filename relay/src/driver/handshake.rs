@@ -172,7 +172,7 @@ impl ControlStream {
     async fn write(&mut self, message: Control) -> Result<(), StreamBroken> {
         let mut bytes = BytesMut::new();
         message.encode(&mut bytes);
-        write_all(self.send.as_mut(), bytes.freeze()).await
+        write_all(self.send.as_mut(), &mut bytes.freeze()).await
     }
 
     async fn exchange_lost(

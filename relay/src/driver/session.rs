@@ -16,8 +16,8 @@ use super::shared::{Closed, ClosedBy, Shared, close, now};
 use super::stream::{Reset, Stream, StreamHandle};
 use crate::metrics::RelayMetrics;
 use crate::proto::{
-    AppProtocol, Caller, Close, CloseCode, Limits, Open, Opener, ServiceInfo, ServiceName, SessionId,
-    StreamHeader,
+    AppProtocol, Caller, Close, CloseCode, Limits, Open, Opener, ServiceInfo, ServiceName,
+    SessionId, StreamHeader,
 };
 use crate::session::{LivenessConfig, OpenRefusal, ProcessBudget, SessionConfig, SessionState};
 use crate::settings::SessionSettings;
@@ -76,7 +76,9 @@ pub fn limits(settings: &SessionSettings) -> Limits {
 
 /// What the session will do, for the transport's own limits.
 pub fn bounds(settings: &SessionSettings) -> SessionBounds {
-    let bases = settings.stream_base.saturating_mul(settings.max_streams);
+    // Streams of the peer, some more than it was told (see `SessionState`), and our own.
+    let streams = settings.max_streams + settings.max_streams / 8 + 16 + settings.max_streams;
+    let bases = settings.stream_base.saturating_mul(streams);
     SessionBounds {
         stream_window: settings.stream_window.max(settings.stream_base),
         all_windows: bases.saturating_add(settings.growth_budget),
@@ -142,6 +144,20 @@ pub struct SessionSnapshot {
     pub services: Vec<ServiceInfo>,
 }
 
+/// Ends a session whose tasks are gone, be it that one panicked or that its worker stopped, so that
+/// nobody waits for it. After a proper end it changes nothing.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        let Self(shared) = self;
+        let message = "the session's tasks are gone";
+        shared.end(ClosedBy::Local, close(CloseCode::Internal, message));
+        shared.reset_all();
+        shared.connection.close(CloseCode::Internal, message);
+    }
+}
+
 impl Session {
     /// Starts the session's tasks on `worker`, which must be where this is called.
     pub fn start(
@@ -189,6 +205,7 @@ impl Session {
         };
         worker.spawn(async move {
             let _finished = finished.drop_guard();
+            let _end = EndOnDrop(shared.clone());
             let _counted = counted;
             let _live = shared.metrics.session_live();
             tokio::join!(

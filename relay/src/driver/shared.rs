@@ -44,11 +44,13 @@ struct Locked {
     slots: HashMap<StreamId, Slot>,
     /// When the control task wakes by itself.
     armed: Instant,
+    /// The session is over and its streams were reset: whatever is opened now is too late.
+    all_reset: bool,
 }
 
 /// Who waits for what of a stream whose handle is held.
 #[derive(Debug, Default)]
-struct Slot {
+pub(super) struct Slot {
     sender: Option<Waker>,
     receiver: Option<Waker>,
     watcher: Option<Waker>,
@@ -113,6 +115,7 @@ impl Shared {
                 session,
                 slots: HashMap::new(),
                 armed: now(),
+                all_reset: false,
             }),
             control_due: Notify::new(),
             room: Notify::new(),
@@ -213,6 +216,17 @@ impl Shared {
         })
     }
 
+    /// Does what is due while nothing can be written; says when something is due again.
+    pub(super) fn keep_time(&self) -> Instant {
+        self.with_locked(|Locked { session, armed, .. }, now| {
+            if session.deadline() <= now {
+                session.handle_timeout(now);
+            }
+            *armed = session.deadline();
+            *armed
+        })
+    }
+
     pub(super) fn handle_control(&self, message: Control) -> Result<(), Violation> {
         self.metrics.control_received(&message);
         self.with(|session, now| session.handle_control(message, now))
@@ -232,8 +246,18 @@ impl Shared {
 
     // ---- streams whose handles are held ----
 
+    /// From now on someone holds the stream. Of a session that is over, it is over too.
     pub(super) fn add_slot(&self, id: StreamId) {
-        self.locked.lock().slots.insert(id, Slot::default());
+        let mut locked = self.locked.lock();
+        let over = locked.all_reset.then(|| {
+            let Reset { code, message, by } = self.session_reset();
+            Over::Reset { code, message, by }
+        });
+        let slot = Slot {
+            over,
+            ..Slot::default()
+        };
+        locked.slots.insert(id, slot);
     }
 
     /// The handle of a stream was dropped: what was not settled is reset.
@@ -253,7 +277,7 @@ impl Shared {
         id: StreamId,
         waiter: Waiter,
         cx: &mut Context<'_>,
-        found: impl FnOnce(&SessionState) -> Option<T>,
+        found: impl FnOnce(&SessionState, &Slot) -> Option<T>,
     ) -> Poll<Result<T, Reset>> {
         let mut locked = self.locked.lock();
         let Locked { session, slots, .. } = &mut *locked;
@@ -267,7 +291,7 @@ impl Shared {
             }
             Some(Over::Complete) | None => {}
         }
-        if let Some(found) = found(session) {
+        if let Some(found) = found(session, slot) {
             return Poll::Ready(Ok(found));
         }
         slot.wait(waiter, cx);
@@ -280,24 +304,16 @@ impl Shared {
         id: StreamId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Reset>> {
-        let connected = self
-            .locked
-            .lock()
-            .slots
-            .get(&id)
-            .is_some_and(|slot| slot.connected || slot.over == Some(Over::Complete));
-        self.poll_stream(id, Waiter::Watcher, cx, |_| connected.then_some(()))
+        self.poll_stream(id, Waiter::Watcher, cx, |_, slot| {
+            (slot.connected || slot.is_complete()).then_some(())
+        })
     }
 
     /// Ready when the stream is over, however.
     pub(super) fn poll_over(&self, id: StreamId, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
-        let complete = self
-            .locked
-            .lock()
-            .slots
-            .get(&id)
-            .is_some_and(|slot| slot.over == Some(Over::Complete));
-        self.poll_stream(id, Waiter::Watcher, cx, |_| complete.then_some(()))
+        self.poll_stream(id, Waiter::Watcher, cx, |_, slot| {
+            slot.is_complete().then_some(())
+        })
     }
 
     // ---- the session's fate ----
@@ -312,12 +328,18 @@ impl Shared {
     /// Resets all streams of a session that is over.
     pub(super) fn reset_all(&self) {
         let Reset { code, message, .. } = self.session_reset();
-        self.with(|session, _| {
-            let ids: Vec<_> = session.stream_ids().collect();
-            for id in ids {
-                session.reset(id, code, message.clone());
-            }
-        });
+        self.with_locked(
+            |Locked {
+                 session, all_reset, ..
+             },
+             _| {
+                *all_reset = true;
+                let ids: Vec<_> = session.stream_ids().collect();
+                for id in ids {
+                    session.reset(id, code, message.clone());
+                }
+            },
+        );
         self.room.notify_waiters();
     }
 
@@ -344,7 +366,8 @@ impl Shared {
         let (by, close) = match lost {
             ConnectionLost::ByPeer { code, message } => (ClosedBy::Peer, close(code, &message)),
             ConnectionLost::Locally => (ClosedBy::Local, close(CloseCode::Shutdown, "")),
-            ConnectionLost::Tls { .. }
+            ConnectionLost::TlsHere(_)
+            | ConnectionLost::TlsByPeer { .. }
             | ConnectionLost::TimedOut
             | ConnectionLost::Reset
             | ConnectionLost::Other(_) => {
@@ -407,6 +430,10 @@ impl Slot {
             Some(waker) => waker.clone_from(cx.waker()),
             None => *place = Some(cx.waker().clone()),
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.over == Some(Over::Complete)
     }
 
     fn take_wakers(&mut self) -> impl Iterator<Item = Waker> + use<> {

@@ -191,6 +191,15 @@ impl Stream {
     pub(super) async fn flush(&mut self) -> Result<(), Reset> {
         poll_fn(|cx| self.sender.poll_flush(cx)).await
     }
+
+    /// The same, as far as it goes without waiting. The rest goes before the first payload.
+    pub(super) async fn flush_what_fits(&mut self) -> Result<(), Reset> {
+        let tried = poll_fn(|cx| Poll::Ready(self.sender.poll_flush(cx))).await;
+        match tried {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
+    }
 }
 
 impl StreamSender {
@@ -206,7 +215,7 @@ impl StreamSender {
         let handle = &self.handle;
         handle
             .shared
-            .poll_stream(handle.id, Waiter::Sender, cx, |session| {
+            .poll_stream(handle.id, Waiter::Sender, cx, |session, _| {
                 let credit = session.credit(handle.id);
                 (credit > 0).then(|| usize::try_from(credit).unwrap_or(usize::MAX))
             })
@@ -232,7 +241,7 @@ impl StreamSender {
                     let handle = &self.handle;
                     return handle
                         .shared
-                        .poll_stream(handle.id, Waiter::Sender, cx, |_| None);
+                        .poll_stream(handle.id, Waiter::Sender, cx, |_, _| None);
                 }
             }
         }
@@ -279,11 +288,12 @@ impl StreamReceiver {
         }
         loop {
             let handle = &self.handle;
-            let ended = handle
-                .shared
-                .poll_stream(handle.id, Waiter::Receiver, cx, |session| {
-                    session.is_all_received(handle.id).then_some(())
-                })?;
+            let ended =
+                handle
+                    .shared
+                    .poll_stream(handle.id, Waiter::Receiver, cx, |session, _| {
+                        session.is_all_received(handle.id).then_some(())
+                    })?;
             if ended.is_ready() {
                 return Poll::Ready(Ok(0));
             }

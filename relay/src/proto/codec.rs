@@ -5,6 +5,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::codes::CloseCode;
+
 /// The longest control message, in bytes.
 pub const MAX_CONTROL_FRAME: usize = 64 * 1024;
 
@@ -25,6 +27,16 @@ pub enum FrameError {
     /// The length is not a varint of at most four bytes.
     #[error("the length of a frame is malformed")]
     BadLength,
+}
+
+impl FrameError {
+    /// What the connection is closed with.
+    pub fn close_code(&self) -> CloseCode {
+        match self {
+            Self::TooLarge { .. } => CloseCode::TooLarge,
+            Self::BadLength => CloseCode::Protocol,
+        }
+    }
 }
 
 /// Collects what arrives and takes whole frames off its front.

@@ -19,7 +19,9 @@ impl Listeners {
     /// As [`Listener::bind`].
     pub fn bind(admin: &AdminSettings, telemetry: &TelemetrySettings) -> Result<Self, BindError> {
         let bind = |address: &Option<ListenAddr>, surface| {
-            let bound = address.as_ref().map(|address| Listener::bind(address, surface));
+            let bound = address
+                .as_ref()
+                .map(|address| Listener::bind(address, surface));
             bound.transpose()
         };
         Ok(Self {

@@ -107,10 +107,7 @@ async fn a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault() {
     frame.resize(3 + (64 << 10), 7);
     scene.raw.say_bytes(&frame).await;
     // A Ping with a field that we do not know.
-    scene
-        .raw
-        .say_bytes(&[6, 0x1a, 4, 0x08, 5, 0x78, 1])
-        .await;
+    scene.raw.say_bytes(&[6, 0x1a, 4, 0x08, 5, 0x78, 1]).await;
     scene
         .raw
         .expect(|message| *message == Control::Pong { nonce: 5 })
@@ -138,10 +135,7 @@ async fn an_acknowledgement_beyond_what_was_sent() {
         let mut scene = Scene::new().await;
         let stream = scene.end.open("raw").await;
         let id = stream.id();
-        scene
-            .raw
-            .say(ack(id, consumed, 1 << 20, ended))
-            .await;
+        scene.raw.say(ack(id, consumed, 1 << 20, ended)).await;
         scene.thrown_out(PROTOCOL).await;
         assert!(stream.over().await.is_err());
     }

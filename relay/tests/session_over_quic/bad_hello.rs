@@ -42,7 +42,10 @@ async fn versions_without_a_common_one_are_told_so() {
 
 #[tokio::test]
 async fn garbage_instead_of_hello() {
-    turned_away(b"GET / HTTP/1.1\r\nHost: edge\r\n\r\n", CloseCode::Protocol).await;
+    // Its first letter is a length of 71.
+    let request = b"GET /what/a/browser/asks/for HTTP/1.1\r\nHost: edge.example.com\r\n\
+        User-Agent: test\r\nAccept: */*\r\n\r\n";
+    turned_away(request, CloseCode::Protocol).await;
 }
 
 #[tokio::test]

@@ -86,9 +86,8 @@ async fn a_hundred_readers_that_read_nothing_disturb_nobody() {
         still.push((flood(near), far));
     }
     let used_up = |still: &[((Arc<AtomicU64>, _), _)]| {
-        let full = |((taken, _), _): &((Arc<AtomicU64>, _), _)| {
-            taken.load(Ordering::Relaxed) == BASE
-        };
+        let full =
+            |((taken, _), _): &((Arc<AtomicU64>, _), _)| taken.load(Ordering::Relaxed) == BASE;
         still.iter().filter(|one| full(one)).count()
     };
     eventually("all grants are used up", || used_up(&still) == 100).await;
@@ -111,7 +110,9 @@ async fn what_windows_grew_by_is_given_back_once_the_stream_is_idle() {
     let written = async {
         let mut offset = 0;
         while offset < length {
-            near.write_all(&pattern::bytes(3, offset, 64 << 10)).await.unwrap();
+            near.write_all(&pattern::bytes(3, offset, 64 << 10))
+                .await
+                .unwrap();
             offset += 64 << 10;
         }
         near.flush().await.unwrap();
@@ -128,6 +129,7 @@ async fn what_windows_grew_by_is_given_back_once_the_stream_is_idle() {
     write.shutdown().await.unwrap();
     assert_eq!(within("the end", read.read(&mut word)).await.unwrap(), 0);
     assert_eq!(within("the end", near.read(&mut word)).await.unwrap(), 0);
+    drop((near, read, write));
     pair.settled().await;
 }
 

@@ -29,7 +29,10 @@ async fn closing_resets_every_stream_and_tells_both_ends_why() {
         assert_eq!(close.retry_after, Some(Duration::from_secs(7)));
         for stream in streams {
             let told = within("the reset", stream.over()).await.unwrap_err();
-            assert_eq!((told.code, told.by), (ResetCode::SessionClosed, ResetBy::Local));
+            assert_eq!(
+                (told.code, told.by),
+                (ResetCode::SessionClosed, ResetBy::Local)
+            );
         }
         for end in [&pair.a, &pair.b] {
             assert!(!end.session.is_open());
@@ -144,12 +147,20 @@ async fn the_last_stream_of_a_drain_is_complete_at_both_ends() {
 #[tokio::test]
 async fn a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_resets() {
     let pair = Pair::new().await;
-    within("nothing to wait for", pair.a.session.drain(Duration::from_secs(60))).await;
+    within(
+        "nothing to wait for",
+        pair.a.session.drain(Duration::from_secs(60)),
+    )
+    .await;
     within("the peer hears", pair.b.session.closed()).await;
 
     let mut pair = Pair::new().await;
     let (near, far) = pair.stream().await;
-    within("the grace ends", pair.b.session.drain(Duration::from_millis(50))).await;
+    within(
+        "the grace ends",
+        pair.b.session.drain(Duration::from_millis(50)),
+    )
+    .await;
     for stream in [near, far] {
         let told = within("the reset", stream.over()).await.unwrap_err();
         assert_eq!(told.code, ResetCode::SessionClosed);

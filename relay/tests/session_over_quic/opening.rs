@@ -65,9 +65,12 @@ async fn a_direction_that_ended_leaves_the_other_open() {
         first.write_all(b"question").await.unwrap();
         first.shutdown().await.unwrap();
         let mut asked = String::new();
-        within("the question and its end", second.read_to_string(&mut asked))
-            .await
-            .unwrap();
+        within(
+            "the question and its end",
+            second.read_to_string(&mut asked),
+        )
+        .await
+        .unwrap();
         assert_eq!(asked, "question");
         // More than the base, so that credit must still flow towards an end that is shut.
         let answer = 1 << 20;

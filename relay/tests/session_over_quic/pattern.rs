@@ -9,10 +9,7 @@ const PIECE: usize = 64 << 10;
 pub(crate) fn bytes(seed: u64, offset: u64, length: usize) -> Vec<u8> {
     let first = offset / 8;
     let words = (first..).map(|word| scramble(seed.wrapping_add(word)));
-    words
-        .flat_map(u64::to_le_bytes)
-        .take(length)
-        .collect()
+    words.flat_map(u64::to_le_bytes).take(length).collect()
 }
 
 /// Writes `length` bytes of the pattern, and ends its direction.

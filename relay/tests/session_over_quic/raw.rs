@@ -206,9 +206,9 @@ impl Raw {
 
     /// Waits for the word that `id` is over at the house.
     pub(crate) async fn told_over(&mut self, id: StreamId) {
-        self.expect(|message| {
-            matches!(message, Control::Ack(ack) if ack.stream == id && ack.ended)
-        })
+        self.expect(
+            |message| matches!(message, Control::Ack(ack) if ack.stream == id && ack.ended),
+        )
         .await;
     }
 

@@ -53,20 +53,33 @@ async fn a_dropped_stream_is_cancelled() {
     let mut pair = Pair::new().await;
     for drop_opener in [true, false] {
         let (near, far) = pair.stream().await;
-        let (dropped, other) = if drop_opener { (near, far) } else { (far, near) };
+        let (dropped, other) = if drop_opener {
+            (near, far)
+        } else {
+            (far, near)
+        };
         drop(dropped);
         let told = within("the reset", other.over()).await.unwrap_err();
         assert_eq!((told.code, told.by), (ResetCode::Cancelled, ResetBy::Peer));
     }
     // With one direction ended, and data that nobody read, it is still not complete.
     let (near, far) = pair.stream().await;
-    let (mut near, mut far) = (near.into_io(), far.into_io());
-    near.write_all(b"never read").await.unwrap();
-    near.shutdown().await.unwrap();
-    far.shutdown().await.unwrap();
-    drop(far);
-    assert_eq!(within("the end", near.read(&mut [0; 8])).await.unwrap(), 0);
-    drop(near);
+    let (mut near, _near_receiver) = near.split();
+    let (mut far, far_receiver) = far.split();
+    within("credit", std::future::poll_fn(|cx| near.poll_ready(cx)))
+        .await
+        .unwrap();
+    near.send("never read".into());
+    within("a flush", std::future::poll_fn(|cx| near.poll_flush(cx)))
+        .await
+        .unwrap();
+    near.finish();
+    far.finish();
+    drop((far, far_receiver));
+    let over = std::future::poll_fn(|cx| near.poll_over(cx));
+    let told = within("the reset", over).await.unwrap_err();
+    assert_eq!((told.code, told.by), (ResetCode::Cancelled, ResetBy::Peer));
+    drop((near, _near_receiver));
     pair.settled().await;
 }
 
@@ -141,7 +154,10 @@ async fn expect_reset(socket: &mut TcpStream) {
 #[tokio::test]
 async fn a_socket_that_breaks_is_a_broken_socket_at_the_other_end() {
     let mut pair = Pair::new().await;
-    for (caller_breaks, code) in [(true, ResetCode::CallerReset), (false, ResetCode::OriginReset)] {
+    for (caller_breaks, code) in [
+        (true, ResetCode::CallerReset),
+        (false, ResetCode::OriginReset),
+    ] {
         let piped = piped(&mut pair).await;
         let (breaking, mut other) = if caller_breaks {
             (piped.caller, piped.origin)
@@ -189,12 +205,15 @@ async fn a_reset_after_the_clean_end_is_still_told_while_the_stream_lives() {
     let mut pair = Pair::new().await;
     let mut piped = piped(&mut pair).await;
     piped.caller.write_all(b"all of it").await.unwrap();
-    piped.caller.shutdown().await.unwrap();
-    let mut asked = String::new();
-    within("the end arrives", piped.origin.read_to_string(&mut asked))
+    let mut asked = [0; 9];
+    within("the data", piped.origin.read_exact(&mut asked))
         .await
         .unwrap();
-    assert_eq!(asked, "all of it");
+    assert_eq!(&asked, b"all of it");
+    piped.caller.shutdown().await.unwrap();
+    let end = within("the end", piped.origin.read(&mut asked)).await;
+    assert_eq!(end.unwrap(), 0);
+    // Nothing moves any more, either way: the origin's pump waits for its socket alone.
     break_off(piped.caller);
     expect_reset_on_write(&mut piped.origin).await;
     let origin = within("the origin's pump ends", piped.origin_pump)
@@ -209,12 +228,18 @@ async fn a_reset_after_the_clean_end_is_still_told_while_the_stream_lives() {
 
 /// After its end was read, a socket shows a reset by its error flag and on the next write.
 async fn expect_reset_on_write(socket: &mut TcpStream) {
-    within("a reset behind the end", socket.ready(tokio::io::Interest::ERROR))
-        .await
-        .unwrap();
+    within(
+        "a reset behind the end",
+        socket.ready(tokio::io::Interest::ERROR),
+    )
+    .await
+    .unwrap();
     let error = socket.take_error().unwrap().expect("an error is pending");
     assert!(
-        matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
         "{error}"
     );
 }

@@ -99,6 +99,7 @@ pub(super) async fn bring_up(
             client_pid,
             exposed,
             forwarded,
+            open_to_others: (plan.has_http() && !plan.http.ip().is_loopback()).then_some(plan.http),
             edited,
         })
     };
@@ -237,8 +238,8 @@ fn foreign_files(edited: &[PathBuf], tunnel: SocketAddr) -> String {
         .collect();
     let names = names.join(" and ");
     format!(
-        "{names}: used as you changed it; the edge takes clients at {tunnel}, so that is what \
-         [edge] address of the client must say; to have it written anew, delete it"
+        "{names}: used as you changed it (delete it to have it written anew)\n\
+         the edge takes clients at {tunnel}: that is what [edge] address of the client must say"
     )
 }
 

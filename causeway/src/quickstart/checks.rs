@@ -1,6 +1,5 @@
 //! The check list: every link of the chain from the authority to a round trip.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +25,11 @@ impl Report {
                 .iter()
                 .map(|(it, outcome)| forward(it, outcome)),
         );
+        checks.extend(self.open_to_others.map(|address| {
+            let open = format!("from everywhere may use {address}, as --http asks for;");
+            let limit = "edge.toml can limit that: allow = [...] instead of anonymous = true";
+            doubtful("callers", vec![open, limit.to_owned()])
+        }));
         checks.extend(self.edited.iter().map(|file| {
             let used = format!("{} has your changes and is used as it is;", file.display());
             let delete = "arguments do not change it: delete it to have it written anew";
@@ -58,20 +62,22 @@ impl Report {
     }
 
     fn edge(&self) -> Check {
-        let callers: BTreeSet<_> = self
-            .exposed
-            .iter()
-            .filter_map(|(exposed, _)| match exposed.way {
-                Way::Http { address, .. } => Some(format!("{address} (http)")),
-                Way::Tcp(address) => Some(format!("{address} ({})", exposed.name)),
-                Way::Nowhere => None,
-            })
-            .collect();
-        let callers: Vec<_> = callers.into_iter().collect();
-        let mut lines = vec![format!("clients come to UDP {}", self.tunnel)];
-        if !callers.is_empty() {
-            lines.push(format!("callers come to TCP {}", callers.join(", ")));
+        let mut callers = Vec::new();
+        for (exposed, _) in &self.exposed {
+            match exposed.way {
+                // One for all of them, so it comes first and once.
+                Way::Http { address, .. } => {
+                    let http = format!("{address} (http)");
+                    if !callers.contains(&http) {
+                        callers.insert(0, http);
+                    }
+                }
+                Way::Tcp(address) => callers.push(format!("{address} ({})", exposed.name)),
+                Way::Nowhere => {}
+            }
         }
+        let mut lines = vec![format!("clients come to UDP {}", self.tunnel)];
+        lines.extend(each("callers come to TCP", &callers));
         good("edge", lines)
     }
 
@@ -118,14 +124,16 @@ impl Report {
                 udp.push(format!("{address} (unexpected)"));
             }
         }
-        let listens = match tcp.as_slice() {
-            [] => "listens nowhere".to_owned(),
-            tcp => format!("listens on TCP {}, nowhere else", tcp.join(", ")),
-        };
+        let mut lines = each("listens on TCP", &tcp);
+        match lines.last_mut() {
+            Some(last) => last.push_str(", nowhere else"),
+            None => lines.push("listens nowhere".to_owned()),
+        }
+        lines.extend(each("dials from UDP", &udp));
         Check {
             mark,
             name: "client",
-            lines: vec![listens, format!("dials out from UDP {}", udp.join(", "))],
+            lines,
         }
     }
 
@@ -143,21 +151,23 @@ impl Report {
 
 fn service(exposed: &Exposed, outcome: &Outcome) -> Check {
     let request = match &exposed.way {
-        Way::Http { .. } => "GET ",
-        Way::Tcp(_) => "",
+        way @ Way::Http { .. } => format!("GET {}", way.url().unwrap_or_default()),
+        Way::Tcp(address) => format!("{} at {address}", exposed.name),
         Way::Nowhere => {
             let nowhere = format!("{}: no [[ingress]] of the edge leads to it;", exposed.name);
             let add = "add one to edge.toml, or delete that file to have it written anew";
             return doubtful("round trip", vec![nowhere, add.to_owned()]);
         }
     };
-    let request = format!("{request}{}", exposed.way.url().unwrap_or_default());
     trip("round trip", &request, &exposed.target, "client", outcome)
 }
 
 fn forward(forward: &Forwarded, outcome: &Outcome) -> Check {
     match &forward.target {
-        Some(target) => trip("forward", &forward.listen, target, "edge", outcome),
+        Some(target) => {
+            let request = format!("{} at {}", forward.name, forward.listen);
+            trip("forward", &request, target, "edge", outcome)
+        }
         None => {
             let unknown = format!(
                 "{}: the edge has no [[upstream]] of this name;",
@@ -191,6 +201,18 @@ fn trip(name: &'static str, request: &str, target: &str, dialer: &str, outcome: 
         ),
         Outcome::Failed(why) => doubtful(name, vec![format!("{request} -> {why}"), help]),
     }
+}
+
+/// A line for each address: the first after `what`, the others below it.
+fn each(what: &str, addresses: &[String]) -> Vec<String> {
+    let width = what.len();
+    let protocol = what.rsplit(' ').next().unwrap_or_default();
+    let more = format!("and {protocol}");
+    let line = |(at, address)| match at {
+        0 => format!("{what} {address}"),
+        _ => format!("{more:>width$} {address}"),
+    };
+    addresses.iter().enumerate().map(line).collect()
 }
 
 fn good(name: &'static str, lines: Vec<String>) -> Check {

@@ -23,6 +23,9 @@ use super::files::{file_name, identity_name};
 use super::plan::{CLUSTER, EDGE, TENANT};
 use crate::config::Kind;
 
+/// Where copies of the configuration files are kept, as they were written.
+const WRITTEN: &str = ".written";
+
 const TRUST_DOMAIN: &str = "causeway.internal";
 
 /// An identity that ends sooner than this is issued anew, so that it does not end while it is used.
@@ -60,6 +63,11 @@ pub(super) enum Author {
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
+    #[error(
+        "--dir {}: there are files in it, and no quickstart has made them; take a new directory",
+        path.display()
+    )]
+    Foreign { path: PathBuf },
     #[error("--dir {}: another quickstart is running there; stop it, or take another directory", path.display())]
     Running { path: PathBuf },
     #[error("cannot {what} {}: {error}; take another directory with --dir", path.display())]
@@ -80,9 +88,17 @@ pub(super) enum DirectoryError {
 }
 
 impl Directory {
-    /// Makes the directory, or takes it as it is.
+    /// Makes the directory, or takes it as a quickstart made it: nothing else is ever written over.
     pub(super) fn open(path: &Path) -> Result<Self, DirectoryError> {
         fs::create_dir_all(path).map_err(system("make", path))?;
+        let written = path.join(WRITTEN);
+        let mut files = fs::read_dir(path).map_err(system("read", path))?;
+        if !written.exists() && files.next().is_some() {
+            return Err(DirectoryError::Foreign {
+                path: path.to_owned(),
+            });
+        }
+        fs::create_dir_all(&written).map_err(system("make", &written))?;
         let at = path.join(".lock");
         let lock = File::create(&at).map_err(system("write", &at))?;
         match lock.try_lock() {
@@ -209,10 +225,7 @@ impl Directory {
         match author {
             Author::User => {}
             Author::Quickstart => {
-                let copy = self.written(kind);
-                let folder = self.path.join(".written");
-                fs::create_dir_all(&folder).map_err(system("make", &folder))?;
-                for file in [copy, self.config(kind)] {
+                for file in [self.written(kind), self.config(kind)] {
                     fs::write(&file, text).map_err(system("write", &file))?;
                 }
             }
@@ -221,7 +234,7 @@ impl Directory {
     }
 
     fn written(&self, kind: Kind) -> PathBuf {
-        self.path.join(".written").join(file_name(kind))
+        self.path.join(WRITTEN).join(file_name(kind))
     }
 }
 
@@ -323,10 +336,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_there_before_is_somebodys() {
+    fn a_file_that_was_never_written_is_somebodys() {
         let temporary = tempfile::tempdir().unwrap();
-        fs::write(temporary.path().join("client.toml"), "mine").unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
+        fs::write(temporary.path().join("client.toml"), "mine").unwrap();
         assert_eq!(directory.write(Kind::Client, "x").unwrap(), Author::User);
     }
 
@@ -341,6 +354,15 @@ mod tests {
         );
         drop(first);
         Directory::open(temporary.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_with_other_things_in_it_is_left_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::write(temporary.path().join("thesis.tex"), "").unwrap();
+        let error = Directory::open(temporary.path()).unwrap_err().to_string();
+        assert!(error.contains("no quickstart has made them"), "{error}");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Failure {
         let mut text = format!("{mark} {}  ", style.bold(self.step.name()));
         text += &self.reason.replace('\n', "\n  ");
         if let Some(hint) = &self.hint {
-            text += &format!("\n  {hint}");
+            text += &format!("\n  {}", hint.replace('\n', "\n  "));
         }
         if let Some((log, lines)) = &self.log {
             text += &format!("\n  the end of {}:", log.display());
@@ -123,7 +123,8 @@ impl From<DirectoryError> for Failure {
         let mut failure = Self::new(Step::Directory, error.to_string());
         failure.exit = match error {
             DirectoryError::Authority(_) | DirectoryError::Identity { .. } => EXIT_CONFIGURATION,
-            DirectoryError::Running { .. }
+            DirectoryError::Foreign { .. }
+            | DirectoryError::Running { .. }
             | DirectoryError::System { .. }
             | DirectoryError::File(_) => 1,
         };

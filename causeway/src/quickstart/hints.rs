@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use relay::origin::Target;
 
+use super::probe::Outcome;
 use super::report::Report;
-use super::routes::Way;
+use super::routes::{Exposed, Way};
 use super::terminal::Style;
 use crate::status::printable;
 
@@ -59,16 +60,17 @@ impl Report {
         };
         self.exposed
             .iter()
-            .filter_map(|(it, _)| match it.way {
-                Way::Http { .. } => Some((it.way.url()?, why(&it.target))),
-                Way::Tcp(_) | Way::Nowhere => None,
-            })
+            .filter(|(it, _)| is_page(it))
+            .filter_map(|(it, _)| Some((it.way.url()?, why(&it.target))))
             .collect()
     }
 
     fn commands(&self) -> Vec<Hint> {
         let mut hints = Vec::new();
-        if let Some((url, _)) = self.pages().into_iter().next() {
+        let answers = |outcome: &Outcome| matches!(outcome, Outcome::Answered { .. });
+        let mut pages = self.exposed.iter().filter(|(it, _)| is_page(it));
+        if let Some((it, _)) = pages.find(|(_, outcome)| answers(outcome)) {
+            let url = it.way.url().unwrap_or_default();
             hints.push((format!("curl -i {url}"), "the same in a shell".to_owned()));
         }
         for (exposed, _) in &self.exposed {
@@ -105,6 +107,13 @@ impl Report {
         } else {
             format!("{program} status --admin {edge}")
         }
+    }
+}
+
+fn is_page(exposed: &Exposed) -> bool {
+    match exposed.way {
+        Way::Http { .. } => true,
+        Way::Tcp(_) | Way::Nowhere => false,
     }
 }
 

@@ -64,10 +64,10 @@ pub(crate) struct QuickstartArgs {
     #[arg(long, value_name = "NAME=URL")]
     upstream: Vec<Service>,
     /// Where the edge takes HTTP callers; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     http: SocketAddr,
     /// Where the edge takes the client, over UDP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7443")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7443", value_parser = listen_address)]
     tunnel: SocketAddr,
     /// Print one JSON document once traffic flows, and go on running
     #[arg(long)]
@@ -117,6 +117,12 @@ pub(crate) fn run(args: QuickstartArgs) -> anyhow::Result<ExitCode> {
             Ended::Failed(failure) => failure.exit_code(),
         })
     })
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(
+        |_| "write an IP address and a port, such as 127.0.0.1:8080 (port 0: any free one)",
+    )
 }
 
 /// Why a demo is over.

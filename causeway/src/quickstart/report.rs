@@ -31,6 +31,8 @@ pub(super) struct Report {
     pub(super) sockets: io::Result<Sockets>,
     pub(super) exposed: Vec<(Exposed, Outcome)>,
     pub(super) forwarded: Vec<(Forwarded, Outcome)>,
+    /// Where others than this machine may call, since the arguments said so.
+    pub(super) open_to_others: Option<SocketAddr>,
     /// The configuration files that were left as somebody had changed them.
     pub(super) edited: Vec<PathBuf>,
 }

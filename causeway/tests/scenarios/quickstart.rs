@@ -1,6 +1,8 @@
 //! The first command that anyone types: it works without preparation, says where everything is,
 //! can be run again, and ends when told to.
 
+mod trouble;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},

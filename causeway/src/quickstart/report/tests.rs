@@ -77,6 +77,7 @@ fn report() -> Report {
                 took,
             },
         )],
+        open_to_others: None,
         edited: Vec::new(),
     }
 }
@@ -89,13 +90,15 @@ fn the_check_list_says_every_link_of_the_chain() {
 ok  authority   causeway.internal, made in causeway-demo/authority
                 certificates of edge and client are valid until 2027-01-15
 ok  edge        clients come to UDP 127.0.0.1:7443
-                callers come to TCP 127.0.0.1:40001 (db), 127.0.0.1:8080 (http)
+                callers come to TCP 127.0.0.1:8080 (http)
+                            and TCP 127.0.0.1:40001 (db)
 ok  joined      acme/demo over QUIC, key exchange X25519MLKEM768, RTT 0.31 ms
-ok  client      listens on TCP 127.0.0.1:7490 (admin), 127.0.0.1:40002 (forward to state), nowhere else
-                dials out from UDP 0.0.0.0:50123 (ephemeral)
+ok  client      listens on TCP 127.0.0.1:7490 (admin)
+                       and TCP 127.0.0.1:40002 (forward to state), nowhere else
+                dials from UDP 0.0.0.0:50123 (ephemeral)
 ok  round trip  GET http://hello--demo--acme.localhost:8080 -> 200 OK in 1.9 ms
-ok  round trip  tcp://127.0.0.1:40001 -> tcp://127.0.0.1:5432 in 1.9 ms
-ok  forward     127.0.0.1:40002 -> 404 Not Found in 1.9 ms
+ok  round trip  db at 127.0.0.1:40001 -> tcp://127.0.0.1:5432 in 1.9 ms
+ok  forward     state at 127.0.0.1:40002 -> 404 Not Found in 1.9 ms
 
 Open  http://hello--demo--acme.localhost:8080  hello
 
@@ -144,6 +147,7 @@ fn what_does_not_work_is_said_and_what_to_do() {
     report.exposed[0].0.target = "http://127.0.0.1:3000".to_owned();
     report.exposed[1].0.way = Way::Nowhere;
     report.forwarded[0].0.target = None;
+    report.open_to_others = Some("0.0.0.0:8080".parse().unwrap());
     report.edited = vec!["causeway-demo/edge.toml".into()];
     report.vouched.renewed = vec![Kind::Client];
     report
@@ -163,6 +167,7 @@ fn what_does_not_work_is_said_and_what_to_do() {
         "              is http://127.0.0.1:3000 up? the client dials it whenever it is called",
         "! round trip  db: no [[ingress]] of the edge leads to it;",
         "! forward     state: the edge has no [[upstream]] of this name;",
+        "! callers     from everywhere may use 0.0.0.0:8080, as --http asks for;",
         "! your file   causeway-demo/edge.toml has your changes and is used as it is;",
         "              issued anew before it ended: client",
         "      causeway status --admin http://127.0.0.1:40009",
@@ -171,7 +176,7 @@ fn what_does_not_work_is_said_and_what_to_do() {
         assert!(found, "{line} is not in\n{text}");
     }
     assert!(text.contains("127.0.0.1:22 (unexpected)"), "{text}");
-    assert_eq!(report.doubts().len(), 5, "{:?}", report.doubts());
+    assert_eq!(report.doubts().len(), 6, "{:?}", report.doubts());
     assert!(report.json()["services"].get("db").is_none());
 }
 

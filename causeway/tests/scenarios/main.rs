@@ -11,6 +11,7 @@ mod backpressure;
 mod bad_input;
 mod half_close;
 mod hangup;
+mod leaks;
 mod quickstart;
 mod reload;
 mod restart;

@@ -13,10 +13,20 @@ use crate::process::{self, Supervision};
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArgs {
     /// The client's configuration; `causeway config example client` prints one.
-    #[arg(long, value_name = "FILE", env = "CAUSEWAY_CONFIG", required_unless_present = "edge")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CAUSEWAY_CONFIG",
+        required_unless_present = "edge"
+    )]
     config: Option<PathBuf>,
     /// Instead of a file: the edge to dial, host or host:port.
-    #[arg(long, value_name = "HOST", conflicts_with = "config", requires = "identity")]
+    #[arg(
+        long,
+        value_name = "HOST",
+        conflicts_with = "config",
+        requires = "identity"
+    )]
     edge: Vec<String>,
     /// Instead of a file: the directory with key.pem, cert.pem and ca.pem.
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
@@ -87,7 +97,10 @@ fn print_plan(config: &Config) {
     }
     for forward in &config.forwards {
         for listen in &forward.listen {
-            println!("forward   {listen} -> {} in the control plane", forward.service);
+            println!(
+                "forward   {listen} -> {} in the control plane",
+                forward.service
+            );
         }
     }
     if config.exposes.is_empty() {

@@ -135,12 +135,6 @@ impl WorkerHandle {
         self.sessions.fetch_add(1, Ordering::Relaxed);
         SessionOnWorker(self.sessions.clone())
     }
-
-    /// Whether the worker's event loop turns: it runs a small task within `patience`.
-    pub async fn turns_within(&self, patience: Duration) -> bool {
-        let ran = self.spawn(std::future::ready(()));
-        tokio::time::timeout(patience, ran).await.is_ok()
-    }
 }
 
 /// A session that is counted where it lives.

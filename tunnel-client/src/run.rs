@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use certs::{CertsError, ClusterId, Material, Role};
 use prometheus_client::registry::Registry;
 use relay::Workers;
-use relay::admin::{Admin, Listeners, check_loops, register_process_metrics};
+use relay::admin::{Admin, Listeners, register_process_metrics};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
 use relay::memory::process_budget;
@@ -145,7 +145,8 @@ pub async fn run(
     let grace = config.session.drain;
     let served = CancellationToken::new();
     started_with(status.admin.as_ref());
-    let serving = tokio::spawn(listeners.serve(admin(status, &workers, registry), served.clone()));
+    let serving =
+        tokio::spawn(listeners.serve(Admin::new(status, &workers, registry), served.clone()));
     let keeping = workers.first().spawn(keeper.run(stop.clone(), grace));
 
     let reloading = async {
@@ -201,24 +202,4 @@ async fn apply(
         );
     }
     Ok(())
-}
-
-fn admin(status: Arc<Status>, workers: &Workers, registry: Registry) -> Admin {
-    let loops: Vec<_> = workers
-        .handles()
-        .iter()
-        .map(|worker| {
-            (
-                format!("worker {}", worker.index()),
-                worker.runtime().clone(),
-            )
-        })
-        .collect();
-    let ready = status.clone();
-    Admin {
-        status: Arc::new(move || status.document()),
-        readiness: Arc::new(move || ready.readiness()),
-        liveness: Arc::new(move || Box::pin(check_loops(loops.clone()))),
-        registry: Arc::new(registry),
-    }
 }

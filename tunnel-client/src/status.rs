@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use certs::Material;
 use certs::validity::rfc3339;
-use relay::admin::Readiness;
+use relay::admin::{Readiness, Told};
 use relay::settings::{ListenAddr, Reloads};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -27,9 +27,9 @@ pub(crate) struct Status {
     pub(crate) telemetry: Option<ListenAddr>,
 }
 
-impl Status {
+impl Told for Status {
     /// The document of `/api/status`.
-    pub(crate) fn document(&self) -> Value {
+    fn document(&self) -> Value {
         let readiness = self.readiness();
         let reasons = match &readiness {
             Readiness::Ready => Vec::new(),
@@ -58,7 +58,7 @@ impl Status {
     }
 
     /// Ready is a client through whose session a round trip has worked.
-    pub(crate) fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         let reason = match self.link.live() {
             Some(live) if live.session.is_answered() => return Readiness::Ready,
             Some(live) => format!("the edge {} has not answered a ping yet", live.edge),
@@ -71,7 +71,9 @@ impl Status {
             reasons: vec![reason],
         }
     }
+}
 
+impl Status {
     fn forwards(&self) -> Vec<Value> {
         let mut services: Vec<(String, Vec<String>)> = Vec::new();
         for (service, address) in self.forwards.addresses() {

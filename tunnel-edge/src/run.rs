@@ -10,7 +10,7 @@ use certs::tls::TlsError;
 use certs::{CertsError, Label, Material, Role};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use relay::Workers;
-use relay::admin::{Admin, Listeners, check_loops, register_process_metrics};
+use relay::admin::{Admin, Listeners, register_process_metrics};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
 use relay::memory::process_budget;
@@ -181,7 +181,7 @@ pub async fn run(
         accepting.spawn_on(serving, workers.first().runtime());
     }
     let served = CancellationToken::new();
-    let admin = admin(status.clone(), &workers, registry);
+    let admin = Admin::new(status.clone(), &workers, registry);
     let serving = tokio::spawn(listeners.serve(admin, served.clone()));
 
     started_with(status.admin.as_ref());
@@ -248,24 +248,4 @@ fn apply(
         );
     }
     Ok(())
-}
-
-fn admin(status: Arc<Status>, workers: &Workers, registry: MetricsRegistry) -> Admin {
-    let loops: Vec<_> = workers
-        .handles()
-        .iter()
-        .map(|worker| {
-            (
-                format!("worker {}", worker.index()),
-                worker.runtime().clone(),
-            )
-        })
-        .collect();
-    let ready = status.clone();
-    Admin {
-        status: Arc::new(move || status.document()),
-        readiness: Arc::new(move || ready.readiness()),
-        liveness: Arc::new(move || Box::pin(check_loops(loops.clone()))),
-        registry: Arc::new(registry),
-    }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use certs::validity::rfc3339;
 use certs::{ClusterId, Material};
-use relay::admin::Readiness;
+use relay::admin::{Readiness, Told};
 use relay::settings::{ListenAddr, Reloads};
 use serde_json::{Value, json};
 
@@ -29,9 +29,9 @@ pub(crate) struct Status {
     pub(crate) draining: AtomicBool,
 }
 
-impl Status {
+impl Told for Status {
     /// The document of `/api/status`.
-    pub(crate) fn document(&self) -> Value {
+    fn document(&self) -> Value {
         let readiness = self.readiness();
         let reasons = match &readiness {
             Readiness::Ready => Vec::new(),
@@ -68,7 +68,7 @@ impl Status {
 
     /// Ready is an edge whose identity is valid and that is not stopping; its listeners are bound
     /// before anybody can ask.
-    pub(crate) fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         if self.draining.load(Ordering::Relaxed) {
             reasons.push("draining: new sessions and callers go elsewhere".to_owned());

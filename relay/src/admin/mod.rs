@@ -39,6 +39,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
+use crate::worker::Workers;
+
 pub use serve::Listener;
 
 pub use crate::listen::BindError;
@@ -60,6 +62,39 @@ pub struct Admin {
     pub liveness: Arc<dyn Fn() -> BoxFuture<Liveness> + Send + Sync>,
     /// What `/metrics` encodes.
     pub registry: Arc<Registry>,
+}
+
+/// What a process knows of itself.
+pub trait Told: Send + Sync + 'static {
+    /// The document of `/api/status`. Must not block.
+    fn document(&self) -> serde_json::Value;
+
+    /// Whether it can do its work now.
+    fn readiness(&self) -> Readiness;
+}
+
+impl Admin {
+    /// For a process that tells of itself by `told`, and is alive as long as its workers' event
+    /// loops turn.
+    pub fn new(told: Arc<impl Told>, workers: &Workers, registry: Registry) -> Self {
+        let loops: Vec<_> = workers
+            .handles()
+            .iter()
+            .map(|worker| {
+                (
+                    format!("worker {}", worker.index()),
+                    worker.runtime().clone(),
+                )
+            })
+            .collect();
+        let ready = told.clone();
+        Self {
+            status: Arc::new(move || told.document()),
+            readiness: Arc::new(move || ready.readiness()),
+            liveness: Arc::new(move || Box::pin(check_loops(loops.clone()))),
+            registry: Arc::new(registry),
+        }
+    }
 }
 
 impl fmt::Debug for Admin {

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::stream::{Reset, StreamReceiver, StreamSender};
+use super::reset::Reset;
+use super::stream::{StreamReceiver, StreamSender};
 use crate::proto::{ResetCode, StreamId};
 
 /// The largest piece that one write takes, in bytes.

@@ -14,16 +14,18 @@ mod accept;
 mod control;
 pub mod handshake;
 mod io;
+mod reset;
 mod session;
 mod shared;
 mod stream;
 
 pub use accept::{Incoming, StreamHandler};
 pub use io::StreamIo;
+pub use reset::Reset;
 pub use session::{
     OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot, bounds, limits,
 };
 pub use shared::{Closed, ClosedBy};
-pub use stream::{Reset, Stream, StreamReceiver, StreamSender};
+pub use stream::{Stream, StreamReceiver, StreamSender};
 
 pub use crate::session::ResetBy;

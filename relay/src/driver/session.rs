@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::accept::{self, StreamHandler};
 use super::control;
 use super::handshake::Established;
+use super::reset::Reset;
 use super::shared::{Closed, ClosedBy, Shared, close, now};
-use super::stream::{Reset, Stream, StreamHandle};
+use super::stream::{Stream, StreamHandle};
 use crate::metrics::RelayMetrics;
 use crate::proto::{
     AppProtocol, Caller, Close, CloseCode, Limits, Open, Opener, ServiceInfo, ServiceName,

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::stream::Reset;
+use super::reset::Reset;
 use crate::metrics::RelayMetrics;
 use crate::proto::{Close, CloseCode, Control, ResetCode, ServiceInfo, StreamId};
 use crate::session::{Event, Over, ResetBy, SessionState, Violation};

@@ -1,7 +1,6 @@
 //! A stream as its user holds it: a sending and a receiving direction.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,37 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 
 use super::io::StreamIo;
+use super::reset::Reset;
 use super::shared::{Shared, Waiter};
 use crate::proto::{FrameBuffer, Generation, MAX_HEADER_FRAME, ResetCode, StreamAnswer, StreamId};
-use crate::session::{ResetBy, Violation};
+use crate::session::Violation;
 use crate::transport::{RecvHalf, SendHalf, StreamBroken, TransportStream};
-
-/// A stream was reset: what was received may be incomplete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reset {
-    /// Why.
-    pub code: ResetCode,
-    /// For people; of the peer, if it was the peer.
-    pub message: String,
-    /// By which end.
-    pub by: ResetBy,
-}
-
-impl fmt::Display for Reset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = match self.by {
-            ResetBy::Local => "stream reset",
-            ResetBy::Peer => "stream reset by the peer",
-        };
-        write!(f, "{who}: {}", self.code)?;
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Reset {}
 
 /// One bidirectional stream. Dropping it before both directions are over resets it.
 #[derive(Debug)]

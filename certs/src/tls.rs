@@ -27,7 +27,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{ServerName, UnixTime};
 use time::OffsetDateTime;
 
-pub use explain::{explain, explain_alert, explain_origin};
+pub use explain::{explain, explain_alert, explain_origin, explain_refusal};
 pub use origin::{OriginTrust, OriginTrustError};
 pub use peer::PeerError;
 

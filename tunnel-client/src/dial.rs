@@ -72,7 +72,9 @@ impl DialError {
     fn lost(address: SocketAddr, lost: ConnectionLost) -> Self {
         let explanation = match lost {
             ConnectionLost::TlsByPeer { alert } => certs::tls::explain_alert(alert),
-            ConnectionLost::TlsHere(message) => format!("the edge is not trusted: {message}"),
+            ConnectionLost::TlsHere { alert, message } => {
+                certs::tls::explain_refusal(alert, &message)
+            }
             ConnectionLost::ByPeer { .. }
             | ConnectionLost::Locally
             | ConnectionLost::TimedOut

@@ -77,8 +77,8 @@ impl From<ConnectionLost> for NotAdmitted {
     fn from(lost: ConnectionLost) -> Self {
         match lost {
             ConnectionLost::TlsByPeer { alert } => Self::Tls(certs::tls::explain_alert(alert)),
-            ConnectionLost::TlsHere(message) => {
-                Self::Tls(format!("the client is not trusted: {message}"))
+            ConnectionLost::TlsHere { alert, message } => {
+                Self::Tls(certs::tls::explain_refusal(alert, &message))
             }
             ConnectionLost::ByPeer { .. }
             | ConnectionLost::Locally
@@ -93,7 +93,9 @@ impl From<HandshakeError> for NotAdmitted {
     fn from(error: HandshakeError) -> Self {
         match error {
             HandshakeError::Lost(lost) => lost.into(),
-            HandshakeError::Refused(_) | HandshakeError::Protocol(_) => Self::Handshake(error),
+            HandshakeError::Refused(_) | HandshakeError::Protocol(_) | HandshakeError::Frame(_) => {
+                Self::Handshake(error)
+            }
         }
     }
 }
@@ -173,11 +175,10 @@ impl Admission {
     ) -> Result<Admitted, NotAdmitted> {
         let pending = match respond(connection.clone()).await {
             Ok(pending) => pending,
-            Err(HandshakeError::Protocol(message)) => {
-                connection.close(CloseCode::Protocol, &message);
-                return Err(NotAdmitted::Handshake(HandshakeError::Protocol(message)));
+            Err(error) => {
+                connection.close(error.close_code(), &error.to_string());
+                return Err(error.into());
             }
-            Err(error) => return Err(error.into()),
         };
         let cluster = match cluster_of(connection.as_ref()) {
             Ok(cluster) => cluster,

@@ -92,6 +92,30 @@ pub fn explain_alert(alert: u8) -> String {
     )
 }
 
+/// Explains a TLS alert that this side sent, which is our verdict about the peer. `detail` is what
+/// the TLS library says of it: over QUIC, nothing more is left of the error.
+#[must_use]
+pub fn explain_refusal(alert: u8, detail: &str) -> String {
+    let meaning = match alert {
+        42 | 43 | 46 => "the peer's certificate is refused",
+        45 => {
+            "the peer's certificate has expired or is not valid yet; renew it there, or correct \
+             whichever clock is wrong"
+        }
+        48 => {
+            "the peer's certificate was issued by an authority that is not in our ca.pem; both \
+             sides need certificates from the same authority"
+        }
+        116 => {
+            "the peer showed no certificate; both ends of a tunnel need an identity (`causeway \
+             certs issue`)"
+        }
+        120 => NO_COMMON_PROTOCOL,
+        _ => "the handshake with the peer failed",
+    };
+    format!("{meaning} ({detail})")
+}
+
 /// Explains why a handshake with an origin (an `https://` target) failed.
 #[must_use]
 pub fn explain_origin(error: &Error) -> String {

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::control::write_all;
 use crate::proto::{
-    Close, CloseCode, Control, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME, Opener,
+    Close, CloseCode, Control, FrameBuffer, FrameError, Hello, HelloAck, MAX_CONTROL_FRAME, Opener,
     VersionRange,
 };
 use crate::transport::{
@@ -54,6 +54,20 @@ pub enum HandshakeError {
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(String),
+    /// The peer sent a frame that is longer than it may be, or is none.
+    #[error("the peer broke the protocol: {0}")]
+    Frame(#[from] FrameError),
+}
+
+impl HandshakeError {
+    /// What the connection is closed with by the end that sees the error.
+    pub fn close_code(&self) -> CloseCode {
+        match self {
+            Self::Refused(_) | Self::Lost(_) => CloseCode::Shutdown,
+            Self::Protocol(_) => CloseCode::Protocol,
+            Self::Frame(error) => error.close_code(),
+        }
+    }
 }
 
 /// Says `hello` and waits for the answer.
@@ -190,8 +204,7 @@ impl ControlStream {
     async fn read(&mut self, connection: &Arc<dyn Connection>) -> Result<Control, HandshakeError> {
         let mut chunks = VecDeque::new();
         loop {
-            let frame = self.frames.next_frame();
-            if let Some(frame) = frame.map_err(|e| HandshakeError::Protocol(e.to_string()))? {
+            if let Some(frame) = self.frames.next_frame()? {
                 return Control::decode(frame).map_err(|e| HandshakeError::Protocol(e.to_string()));
             }
             match poll_fn(|cx| self.recv.poll_read(cx, &mut chunks)).await {

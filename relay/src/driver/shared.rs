@@ -263,11 +263,7 @@ impl Shared {
     /// The handle of a stream was dropped: what was not settled is reset.
     pub(super) fn drop_slot(&self, id: StreamId) {
         self.locked.lock().slots.remove(&id);
-        self.with(|session, _| {
-            if !session.is_settled(id) {
-                session.reset(id, ResetCode::Cancelled, String::new());
-            }
-        });
+        self.with(|session, _| session.abandon(id));
     }
 
     /// Ready with what `found` finds, or with the reset of the stream; else `waiter` is woken when
@@ -366,7 +362,7 @@ impl Shared {
         let (by, close) = match lost {
             ConnectionLost::ByPeer { code, message } => (ClosedBy::Peer, close(code, &message)),
             ConnectionLost::Locally => (ClosedBy::Local, close(CloseCode::Shutdown, "")),
-            ConnectionLost::TlsHere(_)
+            ConnectionLost::TlsHere { .. }
             | ConnectionLost::TlsByPeer { .. }
             | ConnectionLost::TimedOut
             | ConnectionLost::Reset

@@ -42,6 +42,8 @@ pub(super) struct LiveStream {
     pub(super) ack_waits: bool,
     /// Is in the session's list of streams with credit to give back.
     pub(super) grown: bool,
+    /// Nobody reads here any more; it is reset as soon as the peer has all that was sent.
+    pub(super) abandoned: bool,
 }
 
 /// What is to be said of a stream, each at most once.
@@ -71,6 +73,7 @@ impl LiveStream {
             queued: false,
             ack_waits: false,
             grown: false,
+            abandoned: false,
         }
     }
 

@@ -145,8 +145,13 @@ pub enum ConnectionLost {
     #[error("closed by this end")]
     Locally,
     /// This end refused the peer in TLS.
-    #[error("TLS handshake failed: {0}")]
-    TlsHere(String),
+    #[error("TLS handshake failed: {message}")]
+    TlsHere {
+        /// The alert that was sent (RFC 8446 §6).
+        alert: u8,
+        /// What the TLS library says of it.
+        message: String,
+    },
     /// The peer refused this end in TLS.
     #[error("TLS handshake refused by the peer: alert {alert}")]
     TlsByPeer {

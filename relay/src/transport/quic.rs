@@ -380,7 +380,10 @@ impl From<quinn::ConnectionError> for ConnectionLost {
                 None => Self::Other(format!("closed by the peer's QUIC: {close}")),
             },
             E::TransportError(error) => match tls_alert(error.code) {
-                Some(_) => Self::TlsHere(error.reason),
+                Some(alert) => Self::TlsHere {
+                    alert,
+                    message: error.reason,
+                },
                 None => Self::Other(format!("QUIC: {error}")),
             },
             E::VersionMismatch => Self::Other("the peer speaks another version of QUIC".into()),

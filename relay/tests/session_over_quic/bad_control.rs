@@ -7,8 +7,8 @@ use relay::ResetCode;
 use relay::proto::{Ack, Close, CloseCode, Control, StreamId};
 
 use crate::ends::{Setup, hello_ack, request};
-use crate::eventually;
 use crate::raw::{Scene, encoded, own, raw_hello, theirs};
+use crate::{eventually, within};
 
 const PROTOCOL: CloseCode = CloseCode::Protocol;
 
@@ -187,7 +187,7 @@ async fn all_credit_given_back_is_gone() {
     stream.send.write_all(b"x").await.unwrap();
     let mut chunks = std::collections::VecDeque::new();
     let read = std::future::poll_fn(|cx| receiver.poll_recv(cx, &mut chunks));
-    assert!(crate::within("a reset", read).await.is_err());
+    assert!(within("a reset", read).await.is_err());
     scene.thrown_out(CloseCode::CreditExceeded).await;
 }
 
@@ -226,13 +226,8 @@ async fn a_flood_of_ends_that_are_over_already() {
     while flood.len() < 4 << 20 {
         flood.extend_from_slice(&encoded(&reset(own(0))));
     }
-    let closed = scene.end.session.clone();
-    tokio::select! {
-        () = async { loop { scene.raw.say_bytes(&flood).await } } => {}
-        closed = closed.closed() => {
-            assert_eq!(closed.close.code, PROTOCOL, "{closed}");
-        }
-    }
+    let flooding = async { while scene.raw.control.write_all(&flood).await.is_ok() {} };
+    within("the flood is stopped", flooding).await;
     scene.thrown_out(PROTOCOL).await;
 }
 
@@ -246,9 +241,9 @@ async fn a_peer_that_says_goodbye_is_let_go() {
         retry_after: Some(Duration::from_secs(3)),
     };
     scene.raw.say(Control::Close(close.clone())).await;
-    let closed = crate::within("the goodbye", scene.end.session.closed()).await;
+    let closed = within("the goodbye", scene.end.session.closed()).await;
     assert_eq!(closed.close, close);
-    let told = crate::within("the reset", held.over()).await.unwrap_err();
+    let told = within("the reset", held.over()).await.unwrap_err();
     assert_eq!(told.code, ResetCode::SessionClosed);
     scene.thrown_out(CloseCode::Shutdown).await;
 }

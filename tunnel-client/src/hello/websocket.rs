@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -147,4 +148,11 @@ where
         // A peer that does not take it in time loses the connection without it.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
+    // Dropping the connection would be a reset, and could overtake the close frame.
+    let mut io = socket.into_inner();
+    let end = async {
+        io.shutdown().await?;
+        tokio::io::copy(&mut io, &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(FAREWELL, end).await;
 }

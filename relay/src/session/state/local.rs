@@ -59,14 +59,6 @@ impl SessionState {
             .is_none_or(|stream| stream.rx.is_all_received())
     }
 
-    /// Whether this end has nothing left to do with a stream: it has ended its direction and
-    /// consumed the other, or the stream is over.
-    pub fn is_settled(&self, id: StreamId) -> bool {
-        self.streams
-            .get(&id)
-            .is_none_or(|s| s.is_resetting() || (s.tx.is_finished() && s.rx.is_complete()))
-    }
-
     /// The acceptor has reached its target.
     pub fn connected(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
@@ -90,6 +82,22 @@ impl SessionState {
         let by = ResetBy::Local;
         self.events
             .push_back(Event::Over(id, Over::Reset { code, message, by }));
+    }
+
+    /// Its user is gone. What this end has sent and ended still reaches the peer before the reset
+    /// that tells that nobody reads here; what it has not ended is incomplete and reset at once.
+    pub fn abandon(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.rx.is_complete() && stream.tx.is_finished() {
+            return;
+        }
+        if stream.tx.is_finished() && !stream.tx.is_confirmed() {
+            stream.abandoned = true;
+        } else {
+            self.reset(id, ResetCode::Cancelled, String::new());
+        }
     }
 
     pub(super) fn acknowledge_in_time(&mut self, id: StreamId, now: Instant) {

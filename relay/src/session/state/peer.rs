@@ -72,6 +72,10 @@ impl SessionState {
             self.retire(id, now);
             return Ok(());
         }
+        if stream.abandoned && stream.tx.is_confirmed() {
+            self.reset(id, ResetCode::Cancelled, String::new());
+            return Ok(());
+        }
         if stream.tx.is_grown() && !stream.grown {
             stream.grown = true;
             self.grown.push(id);

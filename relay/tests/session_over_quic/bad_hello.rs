@@ -56,7 +56,7 @@ async fn another_message_instead_of_hello() {
 #[tokio::test]
 async fn a_hello_that_is_too_long() {
     // A prefix is enough: 64 KiB and one byte are announced.
-    turned_away(&[0x81, 0x80, 0x04], CloseCode::Protocol).await;
+    turned_away(&[0x81, 0x80, 0x04], CloseCode::TooLarge).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use relay::driver::SessionOptions;
 use relay::driver::handshake::{Established, HandshakeError, initiate, respond};
 use relay::metrics::RelayMetrics;
 use relay::proto::{
-    AppProtocol, Attempt, Caller, CloseCode, Features, Hello, HelloAck, Instance, Limits, SOFTWARE,
+    AppProtocol, Attempt, Caller, Features, Hello, HelloAck, Instance, Limits, SOFTWARE,
     ServiceInfo, SessionId, VersionRange,
 };
 use relay::session::{LivenessConfig, ProcessBudget};
@@ -238,10 +238,7 @@ async fn admit(
     let connection: Arc<dyn Connection> = Arc::new(QuicConnection::new(connection));
     let pending = match respond(connection.clone()).await {
         Ok(pending) => pending,
-        Err(HandshakeError::Protocol(message)) => {
-            return connection.close(CloseCode::Protocol, &message);
-        }
-        Err(_) => return,
+        Err(error) => return connection.close(error.close_code(), &error.to_string()),
     };
     if let Ok(established) = pending.accept(hello_ack(setup.limits())).await {
         // The test may have seen enough already.

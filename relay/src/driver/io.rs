@@ -1,16 +1,16 @@
 //! A stream as something that reads and writes bytes.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::reset::Reset;
 use super::stream::{StreamReceiver, StreamSender};
 use crate::proto::{ResetCode, StreamId};
+use crate::pump::ChunkQueue;
 
 /// The largest piece that one write takes, in bytes.
 const MAX_WRITE: usize = 64 * 1024;
@@ -25,7 +25,7 @@ pub struct StreamIo {
     id: StreamId,
     sender: StreamSender,
     receiver: StreamReceiver,
-    arrived: VecDeque<Bytes>,
+    arrived: ChunkQueue,
     ended: bool,
 }
 
@@ -35,7 +35,7 @@ impl StreamIo {
             id: sender.id(),
             sender,
             receiver,
-            arrived: VecDeque::new(),
+            arrived: ChunkQueue::default(),
             ended: false,
         }
     }
@@ -58,20 +58,15 @@ impl AsyncRead for StreamIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.arrived.is_empty() && !this.ended {
-            let count = ready!(this.receiver.poll_recv(cx, &mut this.arrived)).map_err(as_io)?;
+        if !this.arrived.has_remaining() && !this.ended {
+            let received = this
+                .arrived
+                .append(|chunks| this.receiver.poll_recv(cx, chunks));
+            let count = ready!(received).map_err(as_io)?;
             this.ended = count == 0;
         }
-        let mut taken = 0;
-        while let Some(chunk) = this.arrived.front_mut().filter(|_| buf.remaining() > 0) {
-            let count = chunk.len().min(buf.remaining());
-            buf.put_slice(&chunk[..count]);
-            chunk.advance(count);
-            taken += count;
-            if chunk.is_empty() {
-                this.arrived.pop_front();
-            }
-        }
+        let taken = this.arrived.remaining().min(buf.remaining());
+        buf.put((&mut this.arrived).take(taken));
         if taken > 0 {
             this.receiver.consumed(taken);
         }

@@ -1,7 +1,6 @@
 //! What a pump needs of a local socket, and how each kind gives it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -16,6 +15,7 @@ use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::queue::ChunkQueue;
 use super::socket::Socket;
 
 /// How much of a read buffer must be left for it to be used again, in bytes.
@@ -23,6 +23,9 @@ const WORTH_READING: usize = 16 * 1024;
 
 /// The size of a read buffer, in bytes.
 const READ_BUFFER: usize = 256 * 1024;
+
+/// What is less is copied out of a read buffer, in bytes.
+const WORTH_SHARING: usize = 4 * 1024;
 
 /// How many chunks are written at once, about one datagram each.
 const GATHERED_CHUNKS: usize = 64;
@@ -37,12 +40,9 @@ pub trait Local: Send + Sync {
     /// At most `limit` bytes that have arrived; none at the end.
     fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>>;
 
-    /// Writes from the front of `chunks` and takes off what was written; says how many bytes.
-    fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        chunks: &mut VecDeque<Bytes>,
-    ) -> Poll<io::Result<usize>>;
+    /// Writes from the front of `arrived` and takes off what was written; says how many bytes.
+    fn poll_write(&self, cx: &mut Context<'_>, arrived: &mut ChunkQueue)
+    -> Poll<io::Result<usize>>;
 
     /// Writes out what is buffered.
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -97,11 +97,11 @@ impl Local for Socket {
     fn poll_write(
         &self,
         cx: &mut Context<'_>,
-        chunks: &mut VecDeque<Bytes>,
+        arrived: &mut ChunkQueue,
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(socket) => write_when_ready(socket, cx, chunks),
-            Self::Unix(socket) => write_when_ready(socket, cx, chunks),
+            Self::Tcp(socket) => write_when_ready(socket, cx, arrived),
+            Self::Unix(socket) => write_when_ready(socket, cx, arrived),
         }
     }
 
@@ -155,25 +155,21 @@ impl TlsSocket {
 impl Local for TlsSocket {
     fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>> {
         with_read_buffer(|buffer| {
-            let mut limited = (&mut *buffer).limit(limit);
+            let mut limited = buffer.limit(limit);
             let mut stream = self.0.lock();
             let read = tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, &mut limited);
-            ready!(read)?;
-            Poll::Ready(Ok(buffer.split().freeze()))
+            read.map_ok(drop)
         })
     }
 
     fn poll_write(
         &self,
         cx: &mut Context<'_>,
-        chunks: &mut VecDeque<Bytes>,
+        arrived: &mut ChunkQueue,
     ) -> Poll<io::Result<usize>> {
-        let Some(chunk) = chunks.front() else {
-            return Poll::Ready(Ok(0));
-        };
         let mut stream = self.0.lock();
-        let count = ready!(Pin::new(&mut *stream).poll_write(cx, chunk))?;
-        take_off(chunks, count);
+        let count = ready!(Pin::new(&mut *stream).poll_write(cx, arrived.chunk()))?;
+        arrived.advance(count);
         Poll::Ready(Ok(count))
     }
 
@@ -202,13 +198,13 @@ fn read_when_ready(
 ) -> Poll<io::Result<Bytes>> {
     loop {
         ready!(socket.poll_read_ready(cx))?;
-        let read: io::Result<_> = with_read_buffer(|buffer| {
-            socket.try_read_buf(&mut (&mut *buffer).limit(limit))?;
-            Ok(buffer.split().freeze())
+        let read = with_read_buffer(|buffer| {
+            let read = socket.try_read_buf(&mut buffer.limit(limit));
+            Poll::Ready(read.map(drop))
         });
         match read {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return Poll::Ready(read),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read @ (Poll::Ready(_) | Poll::Pending) => return read,
         }
     }
 }
@@ -216,18 +212,15 @@ fn read_when_ready(
 fn write_when_ready(
     socket: &impl Ready,
     cx: &mut Context<'_>,
-    chunks: &mut VecDeque<Bytes>,
+    arrived: &mut ChunkQueue,
 ) -> Poll<io::Result<usize>> {
     loop {
         ready!(socket.poll_write_ready(cx))?;
         let mut slices = [IoSlice::new(&[]); GATHERED_CHUNKS];
-        let count = chunks.len().min(GATHERED_CHUNKS);
-        for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
-            *slice = IoSlice::new(chunk);
-        }
+        let count = arrived.chunks_vectored(&mut slices);
         match socket.try_write_vectored(&slices[..count]) {
             Ok(written) => {
-                take_off(chunks, written);
+                arrived.advance(written);
                 return Poll::Ready(Ok(written));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -236,28 +229,75 @@ fn write_when_ready(
     }
 }
 
-fn with_read_buffer<R>(read: impl FnOnce(&mut BytesMut) -> R) -> R {
+/// What `read` has put into the worker's read buffer.
+fn with_read_buffer(
+    read: impl FnOnce(&mut BytesMut) -> Poll<io::Result<()>>,
+) -> Poll<io::Result<Bytes>> {
     READ.with_borrow_mut(|buffer| {
         if buffer.capacity() < WORTH_READING {
             buffer.reserve(READ_BUFFER);
         }
-        read(buffer)
+        ready!(read(buffer))?;
+        Poll::Ready(Ok(take_read(buffer)))
     })
 }
 
-fn take_off(chunks: &mut VecDeque<Bytes>, mut count: usize) {
-    while let Some(chunk) = chunks.front_mut().filter(|_| count > 0) {
-        let taken = chunk.len().min(count);
-        chunk.advance(taken);
-        count -= taken;
-        if chunk.is_empty() {
-            chunks.pop_front();
-        }
+/// A slice keeps the whole buffer, which all sockets of the worker share, until its stream has
+/// sent it, so a small read is copied and the buffer used again.
+fn take_read(buffer: &mut BytesMut) -> Bytes {
+    if buffer.len() >= WORTH_SHARING {
+        return buffer.split().freeze();
     }
+    let read = Bytes::copy_from_slice(buffer);
+    buffer.clear();
+    read
 }
 
 /// A linger time of zero makes a close a reset (socket(7)).
 fn reset_tcp_on_close(socket: &TcpStream, reset: bool) {
     // Fails only on a socket that is gone already.
     let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_of(size: usize) -> Bytes {
+        let read = with_read_buffer(|buffer| {
+            buffer.put_bytes(7, size);
+            Poll::Ready(Ok(()))
+        });
+        match read {
+            Poll::Ready(read) => read.unwrap(),
+            Poll::Pending => panic!("it is read at once"),
+        }
+    }
+
+    fn left() -> usize {
+        READ.with_borrow(BytesMut::capacity)
+    }
+
+    #[test]
+    fn small_reads_do_not_keep_the_read_buffer() {
+        let small: Vec<_> = (1..WORTH_SHARING).step_by(5).map(read_of).collect();
+        assert!(small.iter().all(|read| read.iter().all(|byte| *byte == 7)));
+        assert!(small.iter().all(Bytes::is_unique));
+        assert_eq!(left(), READ_BUFFER);
+    }
+
+    #[test]
+    fn large_reads_are_slices_of_the_read_buffer() {
+        let large = [read_of(WORTH_SHARING), read_of(READ_BUFFER / 2)];
+        assert!(large.iter().all(|read| !read.is_unique()));
+        assert_eq!(left(), READ_BUFFER / 2 - WORTH_SHARING);
+    }
+
+    #[test]
+    fn a_read_that_does_not_happen_leaves_nothing() {
+        assert!(with_read_buffer(|_| Poll::Pending).is_pending());
+        let failed = with_read_buffer(|_| Poll::Ready(Err(io::ErrorKind::WouldBlock.into())));
+        assert!(matches!(failed, Poll::Ready(Err(_))));
+        assert_eq!(read_of(3), [7; 3].as_slice());
+    }
 }

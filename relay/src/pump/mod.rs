@@ -9,18 +9,19 @@
 //! TCP as RST, by closing with a linger time of zero.
 
 mod local;
+mod queue;
 mod socket;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::Buf;
 
 pub use local::{Local, TlsSocket};
+pub use queue::ChunkQueue;
 pub use socket::{DetachedSocket, Socket};
 
 use crate::driver::{Reset, Stream, StreamReceiver, StreamSender};
@@ -169,8 +170,7 @@ impl Up {
 /// From the stream to the socket.
 struct Down {
     receiver: StreamReceiver,
-    arrived: VecDeque<Bytes>,
-    waiting: usize,
+    arrived: ChunkQueue,
     count: u64,
     ended: bool,
     told_socket: bool,
@@ -180,8 +180,7 @@ impl Down {
     fn new(receiver: StreamReceiver) -> Self {
         Self {
             receiver,
-            arrived: VecDeque::new(),
-            waiting: 0,
+            arrived: ChunkQueue::default(),
             count: 0,
             ended: false,
             told_socket: false,
@@ -192,7 +191,7 @@ impl Down {
     fn poll(&mut self, socket: &impl Local, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         while !self.told_socket {
             let mut stream_waits = self.gather(GATHER, cx)?;
-            if self.waiting == 0 {
+            if !self.arrived.has_remaining() {
                 if !self.ended {
                     let _: Poll<()> = socket.poll_flush(cx)?;
                     return Poll::Pending;
@@ -203,7 +202,6 @@ impl Down {
             }
             match socket.poll_write(cx, &mut self.arrived)? {
                 Poll::Ready(count) => {
-                    self.waiting -= count;
                     self.count += count as u64;
                     self.receiver.consumed(count);
                 }
@@ -223,10 +221,13 @@ impl Down {
     /// Takes what has arrived until more than `enough` is waiting; says whether the stream has
     /// nothing more now.
     fn gather(&mut self, enough: usize, cx: &mut Context<'_>) -> Result<bool, Reset> {
-        while !self.ended && self.waiting < enough {
-            match self.receiver.poll_recv(cx, &mut self.arrived)? {
-                Poll::Ready(0) => self.ended = true,
-                Poll::Ready(count) => self.waiting += count,
+        while !self.ended && self.arrived.remaining() < enough {
+            let receiver = &mut self.receiver;
+            match self
+                .arrived
+                .append(|chunks| receiver.poll_recv(cx, chunks))?
+            {
+                Poll::Ready(count) => self.ended = count == 0,
                 Poll::Pending => return Ok(true),
             }
         }

@@ -1,7 +1,7 @@
 //! Dialling a target.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::race::first_connected;
 use super::target::{HttpsTarget, Target};
 use crate::driver::Stream;
 use crate::proto::{ResetCode, ServiceName};
@@ -89,6 +90,14 @@ impl DialError {
             Self::BuiltIn => ResetCode::Internal,
         }
     }
+
+    /// What a failed `connect` means.
+    pub(super) fn of_connect(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            return Self::Refused;
+        }
+        Self::Io(error)
+    }
 }
 
 impl Origin {
@@ -158,20 +167,12 @@ impl Origin {
     }
 
     async fn dial_tcp(&self, address: &HostPort) -> Result<TcpStream, DialError> {
-        let mut last = DialError::Name("it has no address that may be used".into());
-        for address in resolve(address).await? {
-            match TcpStream::connect(address).await {
-                Ok(socket) => {
-                    self.prepare(&socket);
-                    return Ok(socket);
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    last = DialError::Refused;
-                }
-                Err(error) => last = DialError::Io(error),
-            }
-        }
-        Err(last)
+        let addresses = resolve(address).await?;
+        let socket = first_connected(addresses, TcpStream::connect)
+            .await?
+            .ok_or_else(|| DialError::Name("it has no address that may be used".into()))?;
+        self.prepare(&socket);
+        Ok(socket)
     }
 
     fn prepare(&self, socket: &TcpStream) {
@@ -211,8 +212,7 @@ impl OriginSocket {
 async fn dial_unix(path: &PathBuf) -> Result<OriginSocket, DialError> {
     match UnixStream::connect(path).await {
         Ok(socket) => Ok(OriginSocket::Plain(Socket::Unix(socket))),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(DialError::Refused),
-        Err(error) => Err(DialError::Io(error)),
+        Err(error) => Err(DialError::of_connect(error)),
     }
 }
 
@@ -225,7 +225,7 @@ async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
     let found = tokio::net::lookup_host((name.as_str(), address.port))
         .await
         .map_err(|error| DialError::Name(format!("{name}: {error}")))?;
-    let (local, usable): (Vec<_>, Vec<_>) = found.partition(|found| is_link_local(found.ip()));
+    let (local, usable): (Vec<_>, Vec<_>) = found.partition(|found| only_as_literal(found.ip()));
     if usable.is_empty() && !local.is_empty() {
         return Err(DialError::Name(format!(
             "{name} resolves to a link-local or metadata address, which only a literal may name"
@@ -234,15 +234,35 @@ async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
     Ok(usable)
 }
 
-/// Link-local addresses (RFC 3927, RFC 4291 §2.5.6), among them the metadata services of clouds,
-/// and the IPv6 address that one of them uses instead.
-fn is_link_local(ip: IpAddr) -> bool {
-    const EC2_METADATA: u128 = 0xfd00_0ec2_0000_0000_0000_0000_0000_0254;
+/// Whether an address is reached only if the configuration states it, not through a name, which
+/// others may control: link-local ones (RFC 3927, RFC 4291 §2.5.6), and those from which clouds
+/// hand out credentials. IPv4 within IPv6 (RFC 4291 §2.5.5.2, RFC 6052 §2.1) counts as IPv4.
+fn only_as_literal(ip: IpAddr) -> bool {
     match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_bits() == EC2_METADATA,
+        IpAddr::V4(v4) => v4.is_link_local() || METADATA_V4.contains(&v4),
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
+                let [.., a, b, c, d] = v6.octets();
+                only_as_literal(Ipv4Addr::new(a, b, c, d).into())
+            }
+            segments => v6.is_unicast_link_local() || METADATA_V6.contains(&segments),
+        },
     }
 }
+
+/// Alibaba Cloud, Oracle Cloud and Azure, besides the usual link-local 169.254.169.254.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
+
+/// AWS (instances, and EKS pods) and Google Cloud.
+const METADATA_V6: [[u16; 8]; 3] = [
+    [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254],
+    [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23],
+    [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254],
+];
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, DialError> {
     match host {
@@ -260,14 +280,29 @@ mod tests {
     fn addresses_of_the_link_and_of_metadata_services_are_known() {
         for address in [
             "169.254.169.254",
+            "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
             "fe80::1",
-            "::ffff:169.254.1.1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "::ffff:169.254.1.1",
+            "::ffff:168.63.129.16",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b::100.100.100.200",
         ] {
-            assert!(is_link_local(address.parse().unwrap()), "{address}");
+            assert!(only_as_literal(address.parse().unwrap()), "{address}");
         }
-        for address in ["127.0.0.1", "10.0.0.1", "2001:db8::1", "fd00::1"] {
-            assert!(!is_link_local(address.parse().unwrap()), "{address}");
+        for address in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "100.100.100.201",
+            "2001:db8::1",
+            "fd00::1",
+            "64:ff9b::10.0.0.1",
+        ] {
+            assert!(!only_as_literal(address.parse().unwrap()), "{address}");
         }
     }
 }

@@ -73,6 +73,8 @@ fn hello_stops_with_the_client_and_goes_on_with_it() {
     let client = quickstart.child_of_kind("client");
 
     signal(client, "STOP");
+    // A signal is sent at once and heard when the process is next on a core.
+    wait_for("the client to stop", || is_stopped(client).then_some(()));
     let stream = Request::get(address, "/", host).connect().unwrap();
     stream.set_read_timeout(Some(SILENCE)).unwrap();
     let silence = (&stream).read(&mut [0; 1]);
@@ -251,6 +253,17 @@ fn signal(pid: u32, signal: &str) {
         .status()
         .unwrap();
     assert!(status.success());
+}
+
+/// Whether every thread of a process is stopped by a signal: state T in proc_pid_stat(5).
+fn is_stopped(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .all(|thread| {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+            let behind_the_name = stat.rsplit(')').next().unwrap_or_default();
+            behind_the_name.split_whitespace().next() == Some("T")
+        })
 }
 
 /// Every certificate and key under `directory`, with its bytes.

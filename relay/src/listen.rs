@@ -70,6 +70,13 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// What the system says of a TCP listener that is bound already.
+    pub fn of_listener(address: SocketAddr, error: io::Error, key: &'static str) -> Self {
+        describe(Failure::Io(error), ListenAddr::Ip(address), key)
+    }
+}
+
 impl Listener {
     /// Binds without accepting yet. Call it within the runtime that will serve. `key` is the
     /// configuration key that an error tells to change.

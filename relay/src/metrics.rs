@@ -18,6 +18,8 @@ pub struct RelayMetrics {
     streams_over: Family<EndedHow, Counter>,
     control_messages: Family<ControlKind, Counter>,
     violations: Family<Code, Counter>,
+    /// What windows of all sessions hold beyond their base.
+    pub window_growth: Gauge,
     /// Payload handed to the transport.
     pub bytes_sent: Counter,
     /// Payload taken from the transport.
@@ -57,6 +59,7 @@ impl RelayMetrics {
             streams_over: Family::default(),
             control_messages: Family::default(),
             violations: Family::default(),
+            window_growth: Gauge::default(),
             bytes_sent: Counter::default(),
             bytes_received: Counter::default(),
             round_trip: Histogram::new([
@@ -87,6 +90,12 @@ impl RelayMetrics {
             "causeway_protocol_violations",
             "Connections closed because the peer broke the protocol",
             metrics.violations.clone(),
+        );
+        registry.register_with_unit(
+            "causeway_window_growth",
+            "What windows of all sessions are granted beyond their base",
+            Unit::Bytes,
+            metrics.window_growth.clone(),
         );
         registry.register_with_unit(
             "causeway_payload_sent",

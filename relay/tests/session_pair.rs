@@ -138,9 +138,8 @@ impl Pair {
                     return;
                 };
                 let end = &mut self.ends[side];
-                let count = count.min(end.state.credit(id));
+                let count = end.state.send_up_to(id, count, now);
                 if count > 0 {
-                    end.state.sent(id, count, now);
                     end.out.entry(id).or_default().sent += count;
                     end.wire
                         .entry(id)

@@ -143,8 +143,8 @@ impl Exposes {
             Served::Pumped(pumped) => tracing::debug!(%service, stream = %id, %pumped, "over"),
             Served::GivenUp => tracing::debug!(%service, stream = %id, "the caller gave up"),
             Served::NotReached(error) => {
-                let target = &origin.settings().target;
-                tracing::warn!(%service, stream = %id, %target, %error, "target not reached");
+                let origin = &origin.settings().target;
+                tracing::warn!(%service, stream = %id, %origin, %error, "target not reached");
             }
         }
     }

@@ -62,11 +62,11 @@ impl Link {
             .filter(|live| live.session.is_open())
     }
 
-    /// The session, as soon as there is one. Cancel-safe.
+    /// The session, as soon as there is one whose edge is not stopping. Cancel-safe.
     pub(crate) async fn session(&self) -> Session {
         let mut watched = self.session.subscribe();
         loop {
-            if let Some(live) = self.live() {
+            if let Some(live) = self.live().filter(|live| !live.session.is_peer_draining()) {
                 return live.session;
             }
             if watched.changed().await.is_err() {

@@ -79,9 +79,12 @@ impl TunnelListener {
                 };
                 let worker = admission.workers.place(shown_hint(&incoming)).clone();
                 let admission = admission.clone();
-                worker.clone().spawn(async move {
-                    admission.admit(incoming, worker, permit).await;
-                });
+                let tasks = admission.tasks.clone();
+                let admitting = {
+                    let worker = worker.clone();
+                    async move { admission.admit(incoming, worker, permit).await }
+                };
+                worker.spawn(tasks.track_future(admitting));
             }
         };
         let _: Option<()> = stop.run_until_cancelled(accepting).await;

@@ -15,13 +15,18 @@ use relay::transport::{Connection, ConnectionLost};
 use relay::{CloseCode, Session, WorkerHandle, Workers};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::EdgeMetrics;
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, NotRegistered, Registry};
 use crate::upstream::Upstreams;
 
 /// When a client that was refused for want of room may come back.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
+
+/// What a client reads that finds no place.
+const FULL: &str = "this edge has as many sessions as it may, or as it may of this cluster";
 
 /// What every admission needs.
 #[derive(Debug)]
@@ -36,7 +41,11 @@ pub(crate) struct Admission {
     pub(crate) options: SessionOptions,
     pub(crate) advertise: Vec<String>,
     pub(crate) handshake_timeout: Duration,
-    pub(crate) max_sessions: usize,
+    /// Every admitted session, and every handshake under way.
+    pub(crate) tasks: TaskTracker,
+    /// The edge stops: sessions drain for `grace`.
+    pub(crate) stop: CancellationToken,
+    pub(crate) grace: Duration,
     pub(crate) max_handshakes: usize,
 }
 
@@ -49,7 +58,7 @@ struct Admitted {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 enum NotAdmitted {
-    #[error("nothing was completed in time")]
+    #[error("TLS and Hello were not done in time")]
     Timeout,
     #[error("TLS failed: {0}")]
     Tls(String),
@@ -62,6 +71,20 @@ enum NotAdmitted {
 }
 
 impl NotAdmitted {
+    /// Whether anyone who can send a packet can cause it: counted, but not worth a line each.
+    fn is_a_strangers(&self) -> bool {
+        match self {
+            Self::Handshake(HandshakeError::Lost(lost)) => {
+                matches!(lost, ConnectionLost::Other(_) | ConnectionLost::TimedOut)
+            }
+            Self::Timeout
+            | Self::Tls(_)
+            | Self::Handshake(_)
+            | Self::Identity(_)
+            | Self::Policy(_) => false,
+        }
+    }
+
     fn label(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -118,7 +141,11 @@ impl Admission {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.metrics.handshake(error.label());
-                tracing::warn!(%remote, %error, "not admitted");
+                if error.is_a_strangers() {
+                    tracing::debug!(%remote, %error, "not admitted");
+                } else {
+                    tracing::warn!(%remote, %error, "not admitted");
+                }
                 return;
             }
         };
@@ -133,12 +160,30 @@ impl Admission {
             session: session.clone(),
             replica: hello.replica,
             instance: hello.instance,
+            attempt: hello.attempt,
             software: hello.software,
             since: SystemTime::now(),
         };
-        let registered = self.registry.register(cluster.clone(), entry);
-        let closed = session.closed().await;
+        let registered = match self.registry.register(cluster.clone(), entry) {
+            Ok(registered) => Some(registered),
+            Err(NotRegistered::Full) => {
+                session.close_until(CloseCode::Overload, FULL, RETRY_WHEN_FULL);
+                None
+            }
+            Err(NotRegistered::Late) => {
+                session.close(CloseCode::Superseded, "a newer session has begun before");
+                None
+            }
+        };
+        let closed = tokio::select! {
+            closed = session.closed() => closed,
+            () = self.stop.cancelled() => {
+                session.drain(self.grace).await;
+                session.closed().await
+            }
+        };
         drop(registered);
+        session.finished().await;
         tracing::info!(%cluster, session = %session.id(), %closed, "client disconnected");
     }
 
@@ -192,9 +237,8 @@ impl Admission {
             refuse(pending, CloseCode::Refused, "refused", None).await;
             return Err(NotAdmitted::Policy(CloseCode::Refused));
         }
-        if self.registry.len() >= self.max_sessions {
-            let message = "this edge has as many sessions as it may";
-            refuse(pending, CloseCode::Overload, message, Some(RETRY_WHEN_FULL)).await;
+        if !self.registry.has_room(&cluster, pending.hello()) {
+            refuse(pending, CloseCode::Overload, FULL, Some(RETRY_WHEN_FULL)).await;
             return Err(NotAdmitted::Policy(CloseCode::Overload));
         }
         let hello = pending.hello();

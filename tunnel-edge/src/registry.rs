@@ -7,14 +7,27 @@ use std::time::SystemTime;
 
 use certs::ClusterId;
 use parking_lot::Mutex;
-use relay::proto::{Instance, ReplicaId};
+use relay::proto::{Attempt, Hello, Instance, ReplicaId};
 use relay::{CloseCode, Session};
 
 /// All live sessions by cluster.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
     clusters: Mutex<HashMap<ClusterId, Vec<Entry>>>,
+    max_sessions: usize,
     next: AtomicUsize,
+}
+
+/// How many replicas of one cluster may be connected, so that one tenant cannot take all places.
+const MAX_REPLICAS: usize = 64;
+
+/// Why a session is not put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotRegistered {
+    /// There is no place for one more.
+    Full,
+    /// The same client has connected again since.
+    Late,
 }
 
 /// A session, and what its client said of itself.
@@ -23,6 +36,7 @@ pub(crate) struct Entry {
     pub(crate) session: Session,
     pub(crate) replica: ReplicaId,
     pub(crate) instance: Instance,
+    pub(crate) attempt: Attempt,
     pub(crate) software: String,
     pub(crate) since: SystemTime,
 }
@@ -36,12 +50,40 @@ pub(crate) struct Registered {
 }
 
 impl Registry {
+    /// For at most `max_sessions` sessions.
+    pub(crate) fn new(max_sessions: usize) -> Self {
+        Self {
+            clusters: Mutex::default(),
+            max_sessions,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether there is a place for the client that says `hello`. It may be gone by the time that
+    /// the client is put in.
+    pub(crate) fn has_room(&self, cluster: &ClusterId, hello: &Hello) -> bool {
+        has_room(&self.clusters.lock(), self.max_sessions, cluster, &hello.replica)
+    }
+
     /// Puts a session in. An older one of the same replica is over: its client was restarted, or
     /// has lost it and does not know.
-    pub(crate) fn register(self: &Arc<Self>, cluster: ClusterId, entry: Entry) -> Registered {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        cluster: ClusterId,
+        entry: Entry,
+    ) -> Result<Registered, NotRegistered> {
         let mut clusters = self.clusters.lock();
+        if !has_room(&clusters, self.max_sessions, &cluster, &entry.replica) {
+            return Err(NotRegistered::Full);
+        }
         let entries = clusters.entry(cluster.clone()).or_default();
         let old = entries.iter().position(|old| old.replica == entry.replica);
+        if let Some(old) = old.map(|position| &entries[position])
+            && old.instance == entry.instance
+            && old.attempt > entry.attempt
+        {
+            return Err(NotRegistered::Late);
+        }
         let superseded = old.map(|position| entries.swap_remove(position));
         entries.push(entry.clone());
         drop(clusters);
@@ -53,11 +95,11 @@ impl Registry {
                 "a newer session of this client has begun",
             );
         }
-        Registered {
+        Ok(Registered {
             registry: self.clone(),
             cluster,
             entry,
-        }
+        })
     }
 
     /// A session with the cluster; in turn, if several of its replicas are connected.
@@ -74,11 +116,6 @@ impl Registry {
             .map(|entry| entry.session.clone())
     }
 
-    /// How many sessions there are.
-    pub(crate) fn len(&self) -> usize {
-        self.clusters.lock().values().map(Vec::len).sum()
-    }
-
     /// All of them, ordered by cluster.
     pub(crate) fn all(&self) -> Vec<(ClusterId, Entry)> {
         let clusters = self.clusters.lock();
@@ -92,6 +129,19 @@ impl Registry {
         all.sort_by(|(a, x), (b, y)| (a, &x.replica).cmp(&(b, &y.replica)));
         all
     }
+}
+
+/// A client that takes the place of its own older session always has room.
+fn has_room(
+    clusters: &HashMap<ClusterId, Vec<Entry>>,
+    max_sessions: usize,
+    cluster: &ClusterId,
+    replica: &ReplicaId,
+) -> bool {
+    let own = clusters.get(cluster).map_or(&[][..], Vec::as_slice);
+    let all: usize = clusters.values().map(Vec::len).sum();
+    own.iter().any(|entry| entry.replica == *replica)
+        || (all < max_sessions && own.len() < MAX_REPLICAS)
 }
 
 impl Drop for Registered {

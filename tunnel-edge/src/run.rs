@@ -21,6 +21,7 @@ use relay::transport::quic::{self, UnusableTls};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::accept::{TunnelBindError, TunnelListener};
 use crate::admit::Admission;
@@ -125,7 +126,7 @@ pub async fn run(
     let watch = watch(&sources)?;
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
     let workers = Arc::new(Workers::start(config.workers, "worker")?);
-    let sessions = Arc::new(Registry::default());
+    let sessions = Arc::new(Registry::new(config.max_sessions));
     let upstreams = Arc::new(Upstreams::new(metrics.clone()));
     let prepared = upstreams.prepare(&config.upstreams);
     upstreams.commit(prepared.map_err(StartError::Configuration)?);
@@ -141,7 +142,7 @@ pub async fn run(
         let (endpoint, server) = (endpoint_config.clone(), server_config.clone());
         tunnels.push(TunnelListener::bind(*address, endpoint, server, workers.first()).await?);
     }
-    ingresses.commit(ingresses.prepare(&config.ingresses)?)?;
+    ingresses.commit(ingresses.prepare(&config.ingresses)?);
 
     let addresses: Vec<SocketAddr> = tunnels.iter().map(TunnelListener::address).collect();
     let status = Arc::new(Status {
@@ -157,12 +158,12 @@ pub async fn run(
         draining: AtomicBool::new(false),
     });
     tracing::info!(
-        edge = %name, tunnel = ?addresses, admin = status.admin.as_ref().map(ToString::to_string),
+        edge = %name, tunnel = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), admin = status.admin.as_ref().map(ToString::to_string),
         ingresses = config.ingresses.len(), upstreams = config.upstreams.len(), "edge started"
     );
     let admission = Arc::new(Admission {
         workers: workers.clone(),
-        registry: sessions.clone(),
+        registry: sessions,
         upstreams: upstreams.clone(),
         metrics,
         edge: name.to_string(),
@@ -171,7 +172,9 @@ pub async fn run(
         options: SessionOptions::new(&config.session, Arc::new(process_budget()), relay_metrics),
         advertise: config.advertise.iter().map(ToString::to_string).collect(),
         handshake_timeout: config.session.handshake_timeout,
-        max_sessions: config.max_sessions,
+        tasks: TaskTracker::new(),
+        stop: stop.clone(),
+        grace: config.session.drain,
         max_handshakes: config.max_handshakes,
     });
     let room = Arc::new(Semaphore::new(config.max_handshakes));
@@ -190,7 +193,7 @@ pub async fn run(
     let _: Option<std::convert::Infallible> = stop.run_until_cancelled(reloading).await;
 
     status.draining.store(true, Ordering::Relaxed);
-    drain(&sessions, &ingresses, config.session.drain).await;
+    drain(&admission, &ingresses).await;
     accepting.shutdown().await;
     served.cancel();
     if let Err(error) = serving.await {
@@ -199,22 +202,17 @@ pub async fn run(
     Ok(())
 }
 
-/// Lets streams finish for at most `grace`, over as soon as the last one is.
-async fn drain(sessions: &Registry, ingresses: &Ingresses, grace: Duration) {
-    let live = sessions.all();
-    tracing::info!(sessions = live.len(), "stopping: streams may finish");
-    let mut draining = JoinSet::new();
-    for (_, entry) in live {
-        draining.spawn(async move {
-            entry.session.drain(grace).await;
-            entry.session.finished().await;
-        });
-    }
-    let sessions_end = async { while draining.join_next().await.is_some() {} };
-    let callers_end = tokio::time::timeout(grace + FAREWELL, ingresses.close());
-    let ((), callers) = tokio::join!(sessions_end, callers_end);
-    if callers.is_err() {
-        tracing::warn!("callers outlived the drain and are cut");
+/// Lets streams finish, each session within its grace; over as soon as the last one is.
+async fn drain(admission: &Admission, ingresses: &Ingresses) {
+    let sessions = admission.tasks.len();
+    tracing::info!(sessions, "stopping: streams may finish");
+    admission.tasks.close();
+    let patience = admission.grace + admission.handshake_timeout + FAREWELL;
+    let sessions_end = tokio::time::timeout(patience, admission.tasks.wait());
+    let callers_end = tokio::time::timeout(admission.grace + FAREWELL, ingresses.close());
+    let (sessions, callers) = tokio::join!(sessions_end, callers_end);
+    if sessions.is_err() || callers.is_err() {
+        tracing::warn!("sessions or callers outlived the drain and are cut");
     }
 }
 
@@ -237,8 +235,7 @@ fn apply(
 ) -> Result<(), String> {
     let prepared_upstreams = upstreams.prepare(&new.upstreams)?;
     let prepared_ingresses = ingresses.prepare(&new.ingresses);
-    let committed = ingresses.commit(prepared_ingresses.map_err(|error| error.to_string())?);
-    committed.map_err(|error| error.to_string())?;
+    ingresses.commit(prepared_ingresses.map_err(|error| error.to_string())?);
     upstreams.commit(prepared_upstreams);
     let restart = Config::restart_keys(started, new);
     if !restart.is_empty() {

@@ -130,8 +130,8 @@ impl Upstreams {
             }
             Served::GivenUp => tracing::debug!(%cluster, %service, stream = %id, "given up"),
             Served::NotReached(error) => {
-                let target = &origin.settings().target;
-                tracing::warn!(%cluster, %service, stream = %id, %target, %error, "upstream not reached");
+                let origin = &origin.settings().target;
+                tracing::warn!(%cluster, %service, stream = %id, %origin, %error, "upstream not reached");
             }
         }
     }

@@ -55,8 +55,9 @@ pub(super) async fn run(shared: Arc<Shared>, handler: StreamHandler) {
                                 }
                             });
                         }
-                        Err(lost) => {
-                            shared.lost(lost);
+                        // Why, and whether all is well, is the control stream's to say.
+                        Err(_) => {
+                            shared.closed().cancelled().await;
                             break;
                         }
                     },
@@ -107,14 +108,17 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
         }
     };
     match shared.with(|session, now| session.handle_open(open.stream, now)) {
-        Ok(Opened::New) => {}
-        Ok(Opened::AlreadyOver | Opened::Overload) => return None,
+        Ok(Opened::New) => shared.metrics.stream_accepted(),
+        Ok(Opened::AlreadyOver) => return None,
+        Ok(Opened::Overload) => {
+            shared.metrics.stream_accepted();
+            return None;
+        }
         Err(violation) => {
             shared.violated(&violation);
             return None;
         }
     }
-    shared.metrics.stream_accepted();
     let handle = StreamHandle::new(shared.clone(), open.stream);
     let mut stream = match Stream::accepted(handle, transport, early) {
         Ok(stream) => stream,

@@ -27,11 +27,11 @@ pub(super) async fn write(shared: Arc<Shared>, mut control: Box<dyn SendHalf>) {
     let mut batch = BytesMut::new();
     let mut unwritten = Bytes::new();
     while !shared.closed().is_cancelled() {
-        let next = shared.next_control(&mut batch, BATCH);
+        let deadline = shared.next_control(&mut batch, BATCH);
         if batch.is_empty() {
             tokio::select! {
                 () = shared.control_due() => {}
-                () = tokio::time::sleep_until(next.deadline.into()) => {}
+                () = tokio::time::sleep_until(deadline.into()) => {}
                 () = shared.closed().cancelled() => {}
             }
             continue;
@@ -42,9 +42,6 @@ pub(super) async fn write(shared: Arc<Shared>, mut control: Box<dyn SendHalf>) {
             .is_err()
         {
             broken_off(&shared).await;
-        }
-        if next.has_close {
-            break;
         }
     }
     shared.closed().cancelled().await;
@@ -119,6 +116,7 @@ pub(super) async fn read(
     mut control: Box<dyn RecvHalf>,
     mut frames: FrameBuffer,
 ) {
+    // What had arrived before the connection was lost is read first: it may say that all is well.
     let until_it_ends = async {
         read_messages(&shared, control.as_mut(), &mut frames).await;
         broken_off(&shared).await;
@@ -126,7 +124,6 @@ pub(super) async fn read(
     tokio::select! {
         () = shared.closed().cancelled() => {}
         () = until_it_ends => {}
-        lost = shared.connection.lost() => shared.lost(lost),
     }
 }
 

@@ -135,8 +135,12 @@ pub struct SessionSnapshot {
     pub key_exchange: String,
     /// The round trip as the last Ping measured it, else as the transport does.
     pub rtt: Duration,
+    /// Whether a Ping is answered later than it should be.
+    pub suspect: bool,
     /// How many streams are live.
     pub streams: usize,
+    /// What windows of the session are granted beyond their base, in bytes.
+    pub window_growth: u64,
     /// Payload sent, in bytes.
     pub bytes_sent: u64,
     /// Payload received, in bytes.
@@ -237,7 +241,6 @@ impl Session {
         let stream = timeout(OPEN_DEADLINE, self.send_header(handle, request))
             .await
             .map_err(|_| OpenError::Timeout)??;
-        self.shared.metrics.stream_opened();
         Ok(stream)
     }
 
@@ -249,7 +252,10 @@ impl Session {
                 return Err(OpenError::SessionClosed);
             }
             match self.shared.with(|session, now| session.open(now)) {
-                Ok(id) => return Ok(StreamHandle::new(self.shared.clone(), id)),
+                Ok(id) => {
+                    self.shared.metrics.stream_opened();
+                    return Ok(StreamHandle::new(self.shared.clone(), id));
+                }
                 Err(OpenRefusal::Draining) => return Err(OpenError::Draining),
                 Err(OpenRefusal::TooMany) => room.await,
             }
@@ -383,7 +389,9 @@ impl Session {
                 .shared
                 .with(|session, _| session.rtt())
                 .unwrap_or_else(|| connection.rtt()),
+            suspect: self.shared.with(|session, now| session.is_suspect(now)),
             streams: self.shared.with(|session, _| session.live_streams()),
+            window_growth: self.shared.with(|session, _| session.growth_used()),
             bytes_sent: self.shared.bytes_sent.load(Ordering::Relaxed),
             bytes_received: self.shared.bytes_received.load(Ordering::Relaxed),
             services: self.shared.services().borrow().clone(),

@@ -192,27 +192,24 @@ impl Shared {
 
     /// What the control task writes next, at most about `limit` bytes of it; and the deadline after
     /// which it must look again.
-    pub(super) fn next_control(&self, out: &mut bytes::BytesMut, limit: usize) -> ControlBatch {
+    pub(super) fn next_control(&self, out: &mut bytes::BytesMut, limit: usize) -> Instant {
         self.with_locked(|Locked { session, armed, .. }, now| {
             session.set_transport_rtt(self.connection.rtt());
             if session.deadline() <= now {
                 session.handle_timeout(now);
             }
-            let mut has_close = false;
             while out.len() < limit {
                 let Some(message) = session.poll_control(now) else {
                     break;
                 };
-                has_close |= matches!(message, Control::Close(_));
                 self.metrics.control_sent(&message);
                 message.encode(out);
             }
+            let growth = i64::try_from(session.process_growth_used()).unwrap_or(i64::MAX);
+            self.metrics.window_growth.set(growth);
             // Under the same lock, so that nobody sees an earlier deadline and an older alarm.
             *armed = session.deadline();
-            ControlBatch {
-                has_close,
-                deadline: *armed,
-            }
+            *armed
         })
     }
 
@@ -406,13 +403,6 @@ impl Shared {
         self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.bytes_received.inc_by(bytes);
     }
-}
-
-/// See [`Shared::next_control`].
-#[derive(Debug)]
-pub(super) struct ControlBatch {
-    pub(super) has_close: bool,
-    pub(super) deadline: Instant,
 }
 
 impl Slot {

@@ -26,7 +26,9 @@ pub struct Stream {
 pub struct StreamSender {
     handle: Arc<StreamHandle>,
     half: Box<dyn SendHalf>,
-    /// Handed over by the user and not yet taken by the transport.
+    /// Handed over by the user and not yet counted: credit may have been given back meanwhile.
+    uncounted: Bytes,
+    /// Counted, or a header, and not yet taken by the transport.
     pending: Bytes,
     finished: bool,
 }
@@ -107,6 +109,7 @@ impl Stream {
             sender: StreamSender {
                 handle: handle.clone(),
                 half: transport.send,
+                uncounted: Bytes::new(),
                 pending: first,
                 finished: false,
             },
@@ -185,6 +188,10 @@ impl StreamSender {
     /// bytes.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reset>> {
         ready!(self.poll_flush(cx))?;
+        self.poll_credit(cx)
+    }
+
+    fn poll_credit(&self, cx: &mut Context<'_>) -> Poll<Result<usize, Reset>> {
         let handle = &self.handle;
         handle
             .shared
@@ -194,19 +201,35 @@ impl StreamSender {
             })
     }
 
-    /// Sends a chunk, no longer than [`Self::poll_ready`] has just allowed.
+    /// Sends a chunk, when [`Self::poll_ready`] was ready, and best no longer than it said: what
+    /// there is no credit for goes later.
     pub fn send(&mut self, chunk: Bytes) {
-        let (handle, count) = (&self.handle, chunk.len() as u64);
-        handle
+        assert!(self.uncounted.is_empty(), "send comes after poll_ready");
+        self.uncounted = chunk;
+        self.count();
+    }
+
+    /// Takes over what there is credit for.
+    fn count(&mut self) {
+        let (handle, wanted) = (&self.handle, self.uncounted.len() as u64);
+        let count = handle
             .shared
-            .with(|session, now| session.sent(handle.id, count, now));
+            .with(|session, now| session.send_up_to(handle.id, wanted, now));
         handle.shared.count_sent(count);
-        self.pending = chunk;
+        self.pending = self.uncounted.split_to(count as usize);
     }
 
     /// Waits until everything that was sent is with the transport.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
-        while !self.pending.is_empty() {
+        loop {
+            if self.pending.is_empty() {
+                if self.uncounted.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                ready!(self.poll_credit(cx))?;
+                self.count();
+                continue;
+            }
             match self.half.poll_write(cx, &mut self.pending) {
                 Poll::Ready(Ok(())) => {}
                 // A broken transport stream means nothing by itself: wait for the session's word.
@@ -218,12 +241,12 @@ impl StreamSender {
                 }
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Ends this direction; everything that was sent must be with the transport.
     pub fn finish(&mut self) {
-        assert!(self.pending.is_empty(), "finish comes after flush");
+        let flushed = self.pending.is_empty() && self.uncounted.is_empty();
+        assert!(flushed, "finish comes after flush");
         if !self.finished {
             self.finished = true;
             self.half.finish();

@@ -35,4 +35,5 @@ pub use message::{
 };
 pub use name::{InvalidServiceName, ServiceName};
 pub use parse::ParseError;
+pub(crate) use parse::plain;
 pub use version::{Features, NegotiationError, SOFTWARE, Version, VersionRange};

@@ -417,7 +417,7 @@ fn as_millis(duration: Duration) -> u32 {
 }
 
 /// Text of a peer that may end in a log or on a page: no control characters, no great length.
-fn plain(text: String) -> String {
+pub(crate) fn plain(text: String) -> String {
     if text.len() <= 256 && !text.chars().any(char::is_control) {
         return text;
     }

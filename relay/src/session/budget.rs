@@ -63,6 +63,17 @@ impl GrowthBudget {
         self.used
     }
 
+    /// How much may still be taken, in bytes.
+    pub fn remaining(&self) -> u64 {
+        let process = self.process.limit.saturating_sub(self.process.used());
+        process.min(self.limit - self.used)
+    }
+
+    /// How much of the process's budget is granted now, in bytes.
+    pub fn process_used(&self) -> u64 {
+        self.process.used()
+    }
+
     /// Takes `wanted` bytes or as many as there are.
     pub fn take(&mut self, wanted: u64) -> u64 {
         let taken = self.process.take(wanted.min(self.limit - self.used));

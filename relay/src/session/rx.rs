@@ -9,8 +9,10 @@ use crate::proto::{Ack, StreamId};
 /// Counts what was received and consumed, and grants credit.
 ///
 /// `consumed ≤ received ≤ granted − released`. The window (what the sender may have under way) is
-/// at least the base; beyond it, it doubles each time that it was used up within two round trips,
-/// as far as the cap and the budget go.
+/// at least the base. Beyond it, it doubles each time that it was used up within two round trips,
+/// up to half of all that the reader has taken so far, a sixteenth of what the budget has left, and
+/// the cap. So a reader that takes little and then nothing holds little, and many of them leave
+/// something for the next.
 #[derive(Debug)]
 pub struct StreamRx {
     stream: StreamId,
@@ -25,6 +27,9 @@ pub struct StreamRx {
     end_told: bool,
     granted_at: Instant,
 }
+
+/// A window takes at most this part of what the budget has left.
+const BUDGET_SHARES: u64 = 16;
 
 /// How soon the peer should hear of what was consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +188,15 @@ impl StreamRx {
         if moved == 0 || self.window >= cap || window_lasts > 2 * rtt.as_nanos() {
             return;
         }
-        self.window += budget.take(self.window.min(cap - self.window));
+        let grown = self.window - self.base;
+        let share = (budget.remaining() + grown) / BUDGET_SHARES;
+        let earned = (self.consumed / 2).saturating_sub(self.window);
+        let wanted = self
+            .window
+            .min(cap - self.window)
+            .min(share.saturating_sub(grown))
+            .min(earned);
+        self.window += budget.take(wanted);
     }
 
     /// Takes the sender's word that it gave back credit, `released` bytes in all.
@@ -251,7 +264,7 @@ mod tests {
     fn a_window_used_up_at_once_doubles_to_its_cap_and_a_slow_one_does_not() {
         let (mut rx, mut budget, now) = direction(100);
         let mut at = now;
-        for _ in 0..10 {
+        for _ in 0..40 {
             let window = rx.window;
             rx.receive(window).unwrap();
             rx.consume(window);
@@ -273,16 +286,37 @@ mod tests {
     #[test]
     fn what_the_sender_gives_back_shrinks_the_window_and_no_more() {
         let (mut rx, mut budget, now) = direction(100);
-        rx.receive(100).unwrap();
-        rx.consume(100);
-        let ack = rx.acknowledge(now, RTT, CAP, &mut budget);
-        assert_eq!((ack.consumed, ack.limit), (100, 300));
+        for _ in 0..4 {
+            rx.receive(100).unwrap();
+            rx.consume(100);
+            rx.acknowledge(now, RTT, CAP, &mut budget);
+        }
+        assert_eq!((rx.window, rx.granted, budget.used()), (200, 600, 100));
         rx.release(100, &mut budget).unwrap();
         assert_eq!((rx.window, budget.used()), (100, 0));
         rx.release(100, &mut budget).unwrap();
         assert!(rx.release(201, &mut budget).is_err());
         rx.receive(100).unwrap();
         assert!(rx.receive(1).is_err(), "what was given back is gone");
+    }
+
+    #[test]
+    fn many_that_stand_still_leave_a_share_for_the_next() {
+        let (_, mut budget, now) = direction(100);
+        let id = StreamId::new(Opener::Initiator, 0);
+        let mut windows = Vec::new();
+        for _ in 0..100 {
+            let mut rx = StreamRx::new(id, 100, now);
+            for _ in 0..100 {
+                let window = rx.window;
+                rx.receive(window).unwrap();
+                rx.consume(window);
+                rx.acknowledge(now, RTT, 100_000, &mut budget);
+            }
+            windows.push(rx.window);
+        }
+        assert!(windows[0] > 60_000, "{}", windows[0]);
+        assert!(windows[99] > 200, "{}", windows[99]);
     }
 
     #[test]

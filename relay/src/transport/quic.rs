@@ -20,7 +20,7 @@ use super::{
     BoxFuture, Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
     TransportStream,
 };
-use crate::proto::{CloseCode, ResetCode, WorkerHint};
+use crate::proto::{CloseCode, ResetCode, WorkerHint, plain};
 
 /// The application protocol of a Causeway connection over QUIC (RFC 7301).
 pub const ALPN: &[u8] = b"causeway/1";
@@ -370,21 +370,21 @@ impl From<quinn::ConnectionError> for ConnectionLost {
                 code: CloseCode::from_number(
                     close.error_code.into_inner().try_into().unwrap_or(u32::MAX),
                 ),
-                message: String::from_utf8_lossy(&close.reason).into_owned(),
+                message: plain(String::from_utf8_lossy(&close.reason).into_owned()),
             },
             E::LocallyClosed => Self::Locally,
             E::TimedOut => Self::TimedOut,
             E::Reset => Self::Reset,
             E::ConnectionClosed(close) => match tls_alert(close.error_code) {
                 Some(alert) => Self::TlsByPeer { alert },
-                None => Self::Other(format!("closed by the peer's QUIC: {close}")),
+                None => Self::Other(plain(format!("closed by the peer's QUIC: {close}"))),
             },
             E::TransportError(error) => match tls_alert(error.code) {
                 Some(alert) => Self::TlsHere {
                     alert,
                     message: error.reason,
                 },
-                None => Self::Other(format!("QUIC: {error}")),
+                None => Self::Other(plain(format!("QUIC: {error}"))),
             },
             E::VersionMismatch => Self::Other("the peer speaks another version of QUIC".into()),
             E::CidsExhausted => Self::Other("no connection ids left".into()),

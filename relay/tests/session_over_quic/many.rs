@@ -2,6 +2,7 @@
 
 use relay::{OpenError, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 
 use crate::ends::{Pair, Setup, request};
 use crate::{eventually, within};
@@ -61,29 +62,31 @@ async fn an_open_beyond_the_limit_waits_until_a_stream_ends() {
     for _ in 0..4 {
         held.push(pair.stream().await);
     }
-    let session = pair.a.session.clone();
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let session = session.clone();
-            tokio::spawn(async move { session.open(request("test")).await })
-        })
-        .collect();
+    let mut waiting = JoinSet::new();
+    for _ in 0..3 {
+        let session = pair.a.session.clone();
+        waiting.spawn(async move { session.open(request("test")).await });
+    }
     // The other direction has a limit of its own.
     let back = within("room the other way", pair.b.session.open(request("test")))
         .await
         .unwrap();
     drop(pair.a.next().await);
     drop(back);
-    for waiter in waiting {
-        drop(held.pop());
-        let stream = within("room", waiter).await.unwrap().unwrap();
-        let far = pair.b.next().await.stream;
-        held.push((stream, far));
-        let ended = held.remove(0);
-        drop(ended);
-        held.push(pair.stream().await);
+    eventually("somebody waits", || room_is_wanted(&pair)).await;
+    let mut kept = Vec::new();
+    for stream in held {
+        assert!(waiting.try_join_next().is_none(), "there is no room");
+        drop(stream);
+        // One that ends lets one in, whichever; the last finds nobody waiting.
+        if let Some(opened) = within("room", waiting.join_next()).await {
+            let stream = opened.unwrap().unwrap();
+            let incoming = pair.b.next().await;
+            assert_eq!(incoming.stream.id(), stream.id());
+            kept.push((stream, incoming));
+        }
     }
-    drop(held);
+    drop(kept);
     pair.settled().await;
 }
 
@@ -97,13 +100,14 @@ async fn whoever_waits_for_room_hears_of_the_sessions_end() {
     let _held = pair.stream().await;
     let session = pair.a.session.clone();
     let waiting = tokio::spawn(async move { session.open(request("test")).await });
-    eventually("somebody waits", || {
-        format!("{:?}", pair.a.session).contains("room_wanted: true")
-    })
-    .await;
+    eventually("somebody waits", || room_is_wanted(&pair)).await;
     pair.b
         .session
         .close(relay::CloseCode::Shutdown, "that is all");
     let refused = within("the word", waiting).await.unwrap().unwrap_err();
     assert_eq!(refused, OpenError::SessionClosed);
+}
+
+fn room_is_wanted(pair: &Pair) -> bool {
+    format!("{:?}", pair.a.session).contains("room_wanted: true")
 }

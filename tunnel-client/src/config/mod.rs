@@ -138,18 +138,22 @@ impl Config {
         used.retain(|listener| listener.value.is_fixed());
         reading.unique(&used, "listens on");
 
+        // Everything is read before anything is given up, so that every mistake is found at once.
+        let backoff = BackoffSettings::read(&reading.section("backoff"));
+        let session = SessionSettings::read(&reading.section("session"), SessionSettings::client());
+        let workers = top.count("workers", 1, 1..=256);
         let state_dir = top.path("state_dir");
         Some(Self {
             state_dir: state_dir.or_else(|| identity_dir.clone())?,
             identity_dir: identity_dir?,
             edge: edge?,
-            backoff: BackoffSettings::read(&reading.section("backoff")),
-            session: SessionSettings::read(&reading.section("session"), SessionSettings::client()),
+            backoff,
+            session,
             admin,
             telemetry,
             exposes,
             forwards,
-            workers: usize::try_from(top.count("workers", 1, 1..=256)).ok()?,
+            workers: usize::try_from(workers).ok()?,
         })
     }
 

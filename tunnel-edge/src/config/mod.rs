@@ -164,6 +164,11 @@ impl Config {
         used.retain(|listener| listener.value.is_fixed());
         reading.unique(&used, "listens on");
 
+        // Everything is read before anything is given up, so that every mistake is found at once.
+        let session = SessionSettings::read(&limits, SessionSettings::edge());
+        let max_sessions = limits.count("max_sessions", MAX_SESSIONS, 1..=1_000_000);
+        let max_handshakes = limits.count("max_handshakes", MAX_HANDSHAKES, 1..=65_536);
+        let workers = top.count("workers", cores(), 1..=256);
         let state_dir = top.path("state_dir");
         let count = |value: u64| usize::try_from(value).ok();
         Some(Self {
@@ -171,14 +176,14 @@ impl Config {
             identity_dir: identity_dir?,
             tunnel: tunnel.into_iter().map(|stated| stated.value).collect(),
             advertise: advertise.into_iter().map(|stated| stated.value).collect(),
-            session: SessionSettings::read(&limits, SessionSettings::edge()),
-            max_sessions: count(limits.count("max_sessions", MAX_SESSIONS, 1..=1_000_000))?,
-            max_handshakes: count(limits.count("max_handshakes", MAX_HANDSHAKES, 1..=65_536))?,
+            session,
+            max_sessions: count(max_sessions)?,
+            max_handshakes: count(max_handshakes)?,
             admin,
             telemetry,
             ingresses,
             upstreams,
-            workers: count(top.count("workers", cores(), 1..=256))?,
+            workers: count(workers)?,
         })
     }
 

@@ -6,7 +6,6 @@ pub mod http;
 mod tcp;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,11 +54,26 @@ struct OpenIngress {
     stop: CancellationToken,
 }
 
-/// Ingresses whose listeners are bound.
+/// Ingresses whose listeners are bound, and cloned for everyone who will accept on them.
 #[derive(Debug)]
 pub(crate) struct PreparedIngresses {
     ingresses: Vec<Ingress>,
     sockets: HashMap<SocketKey, std::net::TcpListener>,
+    opening: Vec<Opening>,
+}
+
+/// An ingress that is new or changed.
+#[derive(Debug)]
+struct Opening {
+    ingress: Ingress,
+    listeners: Vec<Listening>,
+}
+
+/// One of its listeners: where it is, and a handle on it for each worker that accepts there.
+#[derive(Debug)]
+struct Listening {
+    address: SocketAddr,
+    sockets: Vec<std::net::TcpListener>,
 }
 
 impl Ingresses {
@@ -80,10 +94,10 @@ impl Ingresses {
         }
     }
 
-    /// Binds what is new, so that [`Self::commit`] has only to serve.
+    /// Binds what is new, so that [`Self::commit`] cannot fail.
     ///
     /// # Errors
-    /// If a listener cannot be bound.
+    /// If a listener cannot be bound, or the process has no more file descriptors.
     pub(crate) fn prepare(&self, ingresses: &[Ingress]) -> Result<PreparedIngresses, BindError> {
         let open = self.open.lock();
         let mut sockets = HashMap::new();
@@ -93,15 +107,57 @@ impl Ingresses {
                 sockets.insert(key, socket);
             }
         }
+        let is_open = |ingress: &&Ingress| {
+            let running = open.ingresses.get(&ingress.name);
+            running.is_some_and(|running| running.ingress == **ingress)
+        };
+        let opening = ingresses
+            .iter()
+            .filter(|ingress| !is_open(ingress))
+            .map(|ingress| {
+                let listeners = socket_keys(ingress).map(|key| {
+                    let socket = sockets.get(&key).unwrap_or_else(|| &open.sockets[&key]);
+                    self.listening(ingress, socket)
+                        .map_err(|error| BindError::of_listener(key.1, error, LISTEN_KEY))
+                });
+                Ok(Opening {
+                    ingress: ingress.clone(),
+                    listeners: listeners.collect::<Result<_, _>>()?,
+                })
+            })
+            .collect::<Result<_, BindError>>()?;
         Ok(PreparedIngresses {
             ingresses: ingresses.to_vec(),
             sockets,
+            opening,
+        })
+    }
+
+    fn listening(
+        &self,
+        ingress: &Ingress,
+        socket: &std::net::TcpListener,
+    ) -> io::Result<Listening> {
+        // An HTTP caller stays with the worker that accepts it, so every worker accepts; a TCP
+        // caller is handed to the worker of its session anyway.
+        let acceptors = match ingress.kind {
+            IngressKind::Http(_) => self.workers.handles().len(),
+            IngressKind::Tcp(_) => 1,
+        };
+        let sockets = (0..acceptors).map(|_| socket.try_clone());
+        Ok(Listening {
+            address: socket.local_addr()?,
+            sockets: sockets.collect::<io::Result<_>>()?,
         })
     }
 
     /// Opens what is new or changed and closes what is gone; live callers finish undisturbed.
-    pub(crate) fn commit(&self, prepared: PreparedIngresses) -> io::Result<()> {
-        let PreparedIngresses { ingresses, sockets } = prepared;
+    pub(crate) fn commit(&self, prepared: PreparedIngresses) {
+        let PreparedIngresses {
+            ingresses,
+            sockets,
+            opening,
+        } = prepared;
         let mut open = self.open.lock();
         let Open {
             ingresses: running,
@@ -118,53 +174,43 @@ impl Ingresses {
             }
             stays
         });
-        for ingress in ingresses {
-            if let Entry::Vacant(vacant) = running.entry(ingress.name.clone()) {
-                vacant.insert(self.open(&ingress, bound)?);
-            }
+        for opening in opening {
+            running.insert(opening.ingress.name.clone(), self.open(opening));
         }
-        Ok(())
     }
 
-    fn open(
-        &self,
-        ingress: &Ingress,
-        bound: &HashMap<SocketKey, std::net::TcpListener>,
-    ) -> io::Result<OpenIngress> {
+    fn open(&self, opening: Opening) -> OpenIngress {
+        let Opening { ingress, listeners } = opening;
         let stop = CancellationToken::new();
-        let mut addresses = Vec::new();
-        let http = match &ingress.kind {
-            IngressKind::Http(route) => Some(self.http(ingress, route)),
-            IngressKind::Tcp(_) => None,
-        };
-        for key in socket_keys(ingress) {
-            let socket = &bound[&key];
-            addresses.push(socket.local_addr()?);
-            match (&ingress.kind, &http) {
-                (IngressKind::Tcp(to), _) => {
-                    let tcp = TcpIngress {
-                        ingress: ingress.clone(),
-                        to: to.clone(),
-                        registry: self.registry.clone(),
-                        metrics: self.metrics.clone(),
-                        callers: self.callers.clone(),
-                    };
-                    let (socket, stop) = (socket.try_clone()?, stop.clone());
-                    self.workers.first().spawn(tcp.serve(socket, stop));
+        let addresses: Vec<_> = listeners.iter().map(|listening| listening.address).collect();
+        let sockets = listeners.into_iter().map(|listening| listening.sockets);
+        match &ingress.kind {
+            IngressKind::Tcp(to) => {
+                let tcp = TcpIngress {
+                    ingress: ingress.clone(),
+                    to: to.clone(),
+                    registry: self.registry.clone(),
+                    metrics: self.metrics.clone(),
+                    callers: self.callers.clone(),
+                };
+                for socket in sockets.flatten() {
+                    let serving = tcp.clone().serve(socket, stop.clone());
+                    self.workers.first().spawn(serving);
                 }
-                (IngressKind::Http(_), Some(http)) => {
-                    self.serve_http(http, ingress, socket, &stop)?
-                }
-                (IngressKind::Http(_), None) => unreachable!("an http ingress was made above"),
+            }
+            IngressKind::Http(route) => {
+                let http = self.http(&ingress, route);
+                sockets.for_each(|sockets| self.serve_http(&http, &ingress, sockets, &stop));
             }
         }
         let listen: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(ingress = %ingress.name, kind = ingress.kind.as_str(), listen = listen.join(", "), to = ingress.kind.leads_to(), "ingress open");
-        Ok(OpenIngress {
-            ingress: ingress.clone(),
+        let (kind, to) = (ingress.kind.as_str(), ingress.kind.leads_to());
+        tracing::info!(ingress = %ingress.name, kind, listen = listen.join(", "), to, "ingress open");
+        OpenIngress {
+            ingress,
             addresses,
             stop,
-        })
+        }
     }
 
     fn http(&self, ingress: &Ingress, route: &HttpRoute) -> Arc<HttpIngress> {
@@ -180,17 +226,16 @@ impl Ingresses {
         })
     }
 
-    /// Every worker accepts, so that callers are spread over the cores.
+    /// Each worker accepts on a handle of its own, so that callers are spread over the cores.
     fn serve_http(
         &self,
         http: &Arc<HttpIngress>,
         ingress: &Ingress,
-        socket: &std::net::TcpListener,
+        sockets: Vec<std::net::TcpListener>,
         stop: &CancellationToken,
-    ) -> io::Result<()> {
-        for worker in self.workers.handles() {
+    ) {
+        for (worker, socket) in self.workers.handles().iter().zip(sockets) {
             let (http, stop, callers) = (http.clone(), stop.clone(), ingress.callers.clone());
-            let socket = socket.try_clone()?;
             let serving = async move {
                 match tokio::net::TcpListener::from_std(socket) {
                     Ok(listener) => {
@@ -202,7 +247,6 @@ impl Ingresses {
             };
             worker.spawn(self.callers.track_future(serving));
         }
-        Ok(())
     }
 
     /// Accepts nobody any more, and waits until the last caller is gone.

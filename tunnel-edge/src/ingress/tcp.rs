@@ -68,10 +68,10 @@ impl TcpIngress {
         let _ = socket.set_nodelay(true);
         let socket = Socket::Tcp(socket);
         if !self.ingress.callers.admit(address.ip()) {
-            return self.turn_away(&socket, "not_allowed");
+            return self.turn_away(&socket, address, "not_allowed");
         }
         let Some(session) = self.registry.find(&self.to.cluster) else {
-            return self.turn_away(&socket, "not_connected");
+            return self.turn_away(&socket, address, "not_connected");
         };
         let worker = session.worker().clone();
         let this = self.clone();
@@ -105,7 +105,7 @@ impl TcpIngress {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(ingress = %self.ingress.name, to = %self.to, %error, "no stream");
-                return self.turn_away(&socket, "not_opened");
+                return self.turn_away(&socket, address, "not_opened");
             }
         };
         let id = stream.id();
@@ -118,9 +118,9 @@ impl TcpIngress {
         tracing::debug!(ingress = %self.ingress.name, to = %self.to, stream = %id, %pumped, "caller over");
     }
 
-    fn turn_away(&self, socket: &Socket, why: &'static str) {
+    fn turn_away(&self, socket: &Socket, caller: SocketAddr, why: &'static str) {
         self.metrics.caller(self.ingress.name.as_str(), why);
-        tracing::warn!(ingress = %self.ingress.name, to = %self.to, why, "a caller is reset");
+        tracing::warn!(ingress = %self.ingress.name, to = %self.to, %caller, why, "a caller is reset");
         socket.reset_on_close(true);
     }
 }

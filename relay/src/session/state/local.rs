@@ -17,12 +17,17 @@ impl SessionState {
         }
     }
 
-    /// Counts `count` bytes handed to the transport, at most [`Self::credit`].
-    pub fn sent(&mut self, id: StreamId, count: u64, now: Instant) {
-        self.liveness.sent(now);
-        if let Some(stream) = self.streams.get_mut(&id) {
+    /// Counts bytes that are handed to the transport now: as many of `wanted` as there is credit
+    /// for; says how many.
+    pub fn send_up_to(&mut self, id: StreamId, wanted: u64, now: Instant) -> u64 {
+        let count = wanted.min(self.credit(id));
+        if count > 0
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            self.liveness.sent(now);
             stream.tx.send(count, now);
         }
+        count
     }
 
     /// Ends our direction.

@@ -139,7 +139,6 @@ struct Outbox {
     later: VecDeque<(Instant, StreamId)>,
     services: Option<Vec<ServiceInfo>>,
     drain: Option<Duration>,
-    close: Option<Close>,
 }
 
 impl SessionState {
@@ -285,12 +284,9 @@ impl SessionState {
     /// Opens nothing more, and asks the peer not to either.
     pub fn drain(&mut self, grace: Duration) {
         self.draining = true;
+        // Whoever waits for room need not any longer.
+        self.events.push_back(Event::Room);
         self.outbox.drain = Some(grace);
-    }
-
-    /// Says the last word; whoever drives the session closes the connection after it is written.
-    pub fn close(&mut self, close: Close) {
-        self.outbox.close.get_or_insert(close);
     }
 
     /// The round trip as the transport measures it.
@@ -303,6 +299,11 @@ impl SessionState {
         self.liveness.rtt()
     }
 
+    /// Whether a Ping is answered later than it should be.
+    pub fn is_suspect(&self, now: Instant) -> bool {
+        self.liveness.is_suspect(now)
+    }
+
     /// How many streams are live.
     pub fn live_streams(&self) -> usize {
         self.streams.len()
@@ -311,6 +312,11 @@ impl SessionState {
     /// What windows have been granted beyond their base, in bytes.
     pub fn growth_used(&self) -> u64 {
         self.budget.used()
+    }
+
+    /// The same for all sessions of the process.
+    pub fn process_growth_used(&self) -> u64 {
+        self.budget.process_used()
     }
 
     /// All streams that are live, in no order.

@@ -67,7 +67,7 @@ impl SessionState {
         self.events.pop_front()
     }
 
-    /// The next message to write: what keeps the connection alive first, Close last.
+    /// The next message to write: what keeps the connection alive first.
     pub fn poll_control(&mut self, now: Instant) -> Option<Control> {
         if let Some(nonce) = self.outbox.pong.take() {
             return Some(Control::Pong { nonce });
@@ -95,10 +95,8 @@ impl SessionState {
         if let Some(services) = self.outbox.services.take() {
             return Some(Control::HealthReport(services));
         }
-        if let Some(grace) = self.outbox.drain.take() {
-            return Some(Control::Drain { grace });
-        }
-        self.outbox.close.take().map(Control::Close)
+        let grace = self.outbox.drain.take()?;
+        Some(Control::Drain { grace })
     }
 
     /// Whether [`Self::poll_control`] has anything to say.
@@ -111,10 +109,9 @@ impl SessionState {
             later: _,
             services,
             drain,
-            close,
         } = &self.outbox;
         let anything = ping.is_some() || pong.is_some() || services.is_some();
-        anything || !over.is_empty() || !streams.is_empty() || drain.is_some() || close.is_some()
+        anything || !over.is_empty() || !streams.is_empty() || drain.is_some()
     }
 
     fn next_of_stream(&mut self, id: StreamId, now: Instant) -> Option<Control> {

@@ -46,6 +46,7 @@ impl SessionState {
             }
             Control::Drain { .. } => {
                 self.draining = true;
+                self.events.push_back(Event::Room);
                 self.events.push_back(Event::Draining);
             }
             Control::HealthReport(services) => self.events.push_back(Event::Services(services)),

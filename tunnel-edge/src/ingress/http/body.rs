@@ -7,13 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::Version;
+use http::{HeaderMap, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::caller::{BusyGuard, CutGuard};
 use super::headers::drop_claims;
 use super::metrics::RequestGuard;
 use super::origin::{Http2Slot, Lease};
+use super::stall::Patience;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
@@ -26,6 +27,9 @@ pub(super) enum BodyError {
     /// The sender stopped, saying neither that it is done nor why (RST_STREAM with NO_ERROR).
     #[error("the sender stopped before the end")]
     Truncated,
+    /// The sender withheld the rest while the receiver waited for it.
+    #[error("the sender sent nothing more for too long")]
+    Stalled,
     /// The receiver of the answer is gone, so that the request need not be completed.
     #[error("the caller gave the request up")]
     Abandoned,
@@ -65,6 +69,7 @@ impl Inbound {
 #[derive(Debug, Default)]
 pub(super) struct Upload {
     complete: AtomicBool,
+    stalled: AtomicBool,
     abandoned: AtomicBool,
     waker: AtomicWaker,
 }
@@ -73,6 +78,11 @@ impl Upload {
     /// Whether the origin's connection has taken the whole body.
     pub(super) fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
+    }
+
+    /// Whether the caller withheld the rest of the body for too long.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
     }
 
     /// Makes the body fail, wherever it is.
@@ -87,14 +97,17 @@ impl Upload {
 pub(super) struct RequestBody {
     inbound: Inbound,
     upload: Arc<Upload>,
+    patience: Patience,
     slot: Option<Arc<Http2Slot>>,
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, version: Version) -> Self {
+    /// The body of a request with these headers.
+    pub(super) fn new(body: Incoming, version: Version, headers: &HeaderMap) -> Self {
         Self {
             inbound: Inbound::new(body, version),
             upload: Arc::default(),
+            patience: Patience::with(version, headers),
             slot: None,
         }
     }
@@ -123,9 +136,17 @@ impl Body for RequestBody {
         if self.upload.abandoned.load(Ordering::Acquire) {
             return Poll::Ready(Some(Err(BodyError::Abandoned)));
         }
-        let mut frame = ready!(self.inbound.poll_frame(cx));
+        let Poll::Ready(mut frame) = self.inbound.poll_frame(cx) else {
+            ready!(self.patience.poll_exhausted(cx));
+            self.upload.stalled.store(true, Ordering::Release);
+            return Poll::Ready(Some(Err(BodyError::Stalled)));
+        };
         match &mut frame {
             Some(Ok(frame)) => {
+                // HTTP/2 knows frames of no bytes.
+                if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+                    self.patience.renew();
+                }
                 if let Some(trailers) = frame.trailers_mut() {
                     drop_claims(trailers);
                 }
@@ -237,7 +258,7 @@ impl ResponseBody {
         self
     }
 
-    /// Resets the caller's connection unless the answer is complete: for callers who cannot tell
+    /// Resets the caller's connection unless all of the answer was sent: for callers who cannot tell
     /// a broken connection from the end of an answer.
     pub(super) fn or_cut(mut self, cut: CutGuard) -> Self {
         self.cut = Some(cut);
@@ -246,7 +267,7 @@ impl ResponseBody {
 
     fn finish(&mut self) {
         if let Some(cut) = self.cut.take() {
-            cut.disarm();
+            cut.disarm_once_flushed();
         }
     }
 }

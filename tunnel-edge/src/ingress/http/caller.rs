@@ -34,6 +34,8 @@ struct State {
     phase: Phase,
     /// How many things are under way after which an orderly close would be a lie.
     cuts: usize,
+    /// Whether something of the kind is complete, but not yet with the kernel.
+    unflushed: bool,
     splice: Option<Splice>,
 }
 
@@ -76,6 +78,7 @@ impl Caller {
             state: Mutex::new(State {
                 phase: Phase::Silent { since: now },
                 cuts: 0,
+                unflushed: false,
                 splice: None,
             }),
         })
@@ -152,8 +155,14 @@ impl Caller {
         }
     }
 
+    /// All that was to be sent so far is with the kernel.
+    fn flushed(&self) {
+        self.state.lock().unflushed = false;
+    }
+
     fn must_be_cut(&self) -> bool {
-        self.state.lock().cuts > 0
+        let state = self.state.lock();
+        state.cuts > 0 || state.unflushed
     }
 }
 
@@ -187,6 +196,14 @@ impl CutGuard {
     /// It is complete: the connection may end in an orderly way.
     pub(super) fn disarm(self) {
         self.0.state.lock().cuts -= 1;
+    }
+
+    /// It is complete, but hyper still holds some of it: the connection may end in an orderly way
+    /// once the socket is flushed, which hyper does when it holds nothing more.
+    pub(super) fn disarm_once_flushed(self) {
+        let mut state = self.0.state.lock();
+        state.cuts -= 1;
+        state.unflushed = true;
     }
 }
 
@@ -245,7 +262,9 @@ impl AsyncWrite for CallerIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        self.caller.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -349,7 +368,12 @@ mod tests {
         assert!(caller.must_be_cut());
         second.disarm();
         assert!(!caller.must_be_cut());
+        caller.cut_unless_disarmed().disarm_once_flushed();
+        assert!(caller.must_be_cut());
+        caller.flushed();
+        assert!(!caller.must_be_cut());
         drop(caller.cut_unless_disarmed());
+        caller.flushed();
         assert!(caller.must_be_cut());
     }
 }

@@ -7,6 +7,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | `bad_host` | 400 | 3 | no host, several, or not one | caller |
 //! | `request_incomplete` | 400 | 1 | the request's body broke off | caller |
+//! | `request_timeout` | 408 | 4 | nothing of the request's body came for a minute | caller |
 //! | `caller_not_allowed` | 403 | 7 | the ingress does not let this address in | edge's operator |
 //! | `not_allowed` | 403 | 7 | the client's policy forbids the service | cluster's admin |
 //! | `unknown_host` | 404 | 5 | no pattern of the ingress fits the host | caller |
@@ -69,6 +70,9 @@ pub(super) enum Failure {
     OriginProtocol,
     /// The caller's request broke off while it was forwarded.
     RequestIncomplete,
+    /// The caller withheld the rest of its request for
+    /// [`UPLOAD_STALL`](super::limits::UPLOAD_STALL).
+    RequestTimeout,
 }
 
 impl Failure {
@@ -123,6 +127,12 @@ impl Failure {
                 S::BAD_REQUEST,
                 G::Cancelled,
                 "the request ended before it was complete",
+            ),
+            Self::RequestTimeout => (
+                "request_timeout",
+                S::REQUEST_TIMEOUT,
+                G::DeadlineExceeded,
+                "nothing more of the request came for too long",
             ),
             Self::CallerNotAllowed => (
                 "caller_not_allowed",
@@ -311,7 +321,7 @@ impl Grpc {
 mod tests {
     use super::*;
 
-    const OWN: [Failure; 9] = [
+    const OWN: [Failure; 10] = [
         Failure::BadHost,
         Failure::MethodNotSupported,
         Failure::CallerNotAllowed,
@@ -321,6 +331,7 @@ mod tests {
         Failure::OriginClosed,
         Failure::OriginProtocol,
         Failure::RequestIncomplete,
+        Failure::RequestTimeout,
     ];
 
     fn every_failure() -> impl Iterator<Item = Failure> {

@@ -20,6 +20,13 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 /// How often the deadlines of a busy connection are looked at.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long an origin that waits for the rest of a request's body may get not a single byte of it.
+/// Then the request is answered 408 or, if its answer has begun, broken off; otherwise callers
+/// that withhold bodies could hold all connections for good. Bounds a silence, not a rate: one
+/// byte a minute is slow, but it moves. gRPC and streaming Connect calls over HTTP/2 may be silent
+/// for as long as they like: their callers are asked by [`CALLER_PING`] whether they are there.
+pub(super) const UPLOAD_STALL: Duration = Duration::from_secs(60);
+
 /// The most bytes of a request's head (431 beyond), and what one HTTP/1.1 connection buffers at
 /// most in each direction.
 pub(super) const MAX_HEAD: usize = 64 * 1024;

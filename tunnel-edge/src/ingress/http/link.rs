@@ -168,6 +168,13 @@ impl Verdict {
 }
 
 #[derive(Debug)]
+#[cfg_attr(
+    test,
+    allow(
+        clippy::large_enum_variant,
+        reason = "only tests have a second variant, and few of it"
+    )
+)]
 enum Socket {
     Tunnel(StreamIo),
     #[cfg(test)]

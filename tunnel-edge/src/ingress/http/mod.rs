@@ -13,7 +13,7 @@
 //!   the head, and what a caller is told when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
 //! * `body`: bodies, streamed in both directions. `upgrade`: WebSocket and other protocols.
-//! * `limits`: every number, with its reason. `metrics`: what is counted.
+//! * `stall`: how long a body may be withheld. `limits`: every number, with its reason. `metrics`: what is counted.
 //!
 //! # What holds
 //!
@@ -43,6 +43,7 @@ mod origin;
 mod pool;
 mod request;
 mod serve;
+mod stall;
 mod tasks;
 mod upgrade;
 

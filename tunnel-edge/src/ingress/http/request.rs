@@ -45,10 +45,10 @@ impl HttpIngress {
         let grpc = is_grpc(request.headers());
         let upgrade = hyper::upgrade::on(&mut request);
         let response = match self.forward(&caller, access, request).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                switch(&caller, response, upgrade, counted)
+            Ok((response, link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                switch(&caller, response, upgrade, counted, link)
             }
-            Ok(response) => {
+            Ok((response, _)) => {
                 let response = response.map(ResponseBody::origin);
                 let response = response.map(|body| body.guarded(counted, busy));
                 if version <= Version::HTTP_10 {
@@ -61,7 +61,7 @@ impl HttpIngress {
             Err(failure) => {
                 self.metrics.failed(failure.code());
                 let mut response = failure.response(grpc);
-                if access == Access::Denied {
+                if access == Access::Denied || failure == Failure::RequestTimeout {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
@@ -72,13 +72,13 @@ impl HttpIngress {
         response
     }
 
-    /// Sends a request to the service that it is for.
+    /// Sends a request to the service that it is for. Also says over which session.
     async fn forward(
         &self,
         caller: &Caller,
         access: Access,
         request: Request<Incoming>,
-    ) -> Result<Response<OriginBody>, Failure> {
+    ) -> Result<(Response<OriginBody>, Link), Failure> {
         if access == Access::Denied {
             return Err(Failure::CallerNotAllowed);
         }
@@ -121,7 +121,7 @@ impl HttpIngress {
             protocol,
             traceparent,
         };
-        let body = RequestBody::new(body, caller_version);
+        let body = RequestBody::new(body, caller_version, &parts.headers);
         let request = Request::from_parts(parts, body);
         let answer = self.origins.exchange(&destination, request).await;
         let response = answer.inspect_err(|failure| {
@@ -134,7 +134,7 @@ impl HttpIngress {
         }
         let (mut parts, body) = response.into_parts();
         for_caller(&mut parts, switching);
-        Ok(Response::from_parts(parts, body))
+        Ok((Response::from_parts(parts, body), destination.link))
     }
 }
 
@@ -157,11 +157,12 @@ fn switch(
     mut response: Response<OriginBody>,
     upgrade: OnUpgrade,
     counted: RequestGuard,
+    link: Link,
 ) -> Response<ResponseBody> {
     let origin = hyper::upgrade::on(&mut response);
     let lease = response.body_mut().take_lease();
     let lease = lease.expect("an answer just received holds its connection");
     let cut = caller.cut_unless_disarmed();
-    caller.set_splice(Splice::new(upgrade, origin, lease, cut, counted));
+    caller.set_splice(Splice::new(upgrade, origin, lease, cut, counted, link));
     response.map(|_| ResponseBody::empty())
 }

@@ -99,7 +99,7 @@ async fn connection(
     let owner = TaskOwner::new();
     speak_http(&ingress, socket, &caller, access, &owner, &stop).await;
     if let Some(splice) = caller.take_splice() {
-        splice.run().await;
+        splice.spawn(owner.tasks());
     }
     owner.finished().await;
 }
@@ -146,6 +146,8 @@ async fn speak_http(
                 }
                 Judgement::Idle | Judgement::TooSlow => {
                     tracing::debug!("a caller was silent or slow for too long");
+                    // Something may still be on its way to it, which must not look complete.
+                    drop(caller.cut_unless_disarmed());
                     return;
                 }
             },

@@ -7,8 +7,10 @@ use tokio::io::copy_bidirectional_with_sizes;
 
 use super::caller::CutGuard;
 use super::limits::SPLICE_BUFFER;
+use super::link::Link;
 use super::metrics::RequestGuard;
 use super::origin::Lease;
+use super::tasks::Tasks;
 
 /// The two sides of an upgraded connection, which are joined once HTTP is over on both.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub(super) struct Splice {
     lease: Lease,
     cut: CutGuard,
     request: RequestGuard,
+    link: Link,
 }
 
 impl Splice {
@@ -27,6 +30,7 @@ impl Splice {
         lease: Lease,
         cut: CutGuard,
         request: RequestGuard,
+        link: Link,
     ) -> Self {
         Self {
             caller,
@@ -34,31 +38,41 @@ impl Splice {
             lease,
             cut,
             request,
+            link,
         }
     }
 
+    /// Runs on the thread that owns the session, as one of `tasks`.
+    pub(super) fn spawn(self, tasks: &Tasks) {
+        let link = self.link.clone();
+        link.spawn(tasks.owned(self.run()));
+    }
+
     /// Moves bytes both ways until both ends have ended. An end is passed on as an end and leaves
-    /// the other direction alone; if either side fails, both are reset.
-    pub(super) async fn run(self) {
+    /// the other direction alone; if either side fails, both are reset. So they are if the future
+    /// is dropped.
+    async fn run(self) {
         let joined = async {
             let (caller, origin) = tokio::try_join!(self.caller, self.origin)?;
             // From here on dropping the stream resets it, whoever holds the lease.
             drop(self.lease);
-            copy(caller, origin).await?;
+            let mut caller = TokioIo::new(caller);
+            copy(&mut caller, origin).await?;
+            // Before the caller's socket is dropped: a reset would take back what the kernel has
+            // yet to send.
+            self.cut.disarm();
+            drop(caller);
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         };
-        match joined.await {
-            Ok(()) => self.cut.disarm(),
-            Err(error) => {
-                tracing::debug!(%error, seconds = self.request.elapsed().as_secs(), "upgraded connection failed");
-            }
+        if let Err(error) = joined.await {
+            tracing::debug!(%error, seconds = self.request.elapsed().as_secs(), "upgraded connection failed");
         }
     }
 }
 
-async fn copy(caller: Upgraded, origin: Upgraded) -> std::io::Result<()> {
-    let (mut caller, mut origin) = (TokioIo::new(caller), TokioIo::new(origin));
+async fn copy(caller: &mut TokioIo<Upgraded>, origin: Upgraded) -> std::io::Result<()> {
+    let mut origin = TokioIo::new(origin);
     let size = SPLICE_BUFFER;
-    copy_bidirectional_with_sizes(&mut caller, &mut origin, size, size).await?;
+    copy_bidirectional_with_sizes(caller, &mut origin, size, size).await?;
     Ok(())
 }

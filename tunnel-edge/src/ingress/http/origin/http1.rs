@@ -141,7 +141,7 @@ impl Http1Lease {
                 self.keep_alive = keep_alive(response.headers());
                 Ok(response)
             }
-            Err(error) => Err(SendError::new(error, &connection.verdict)),
+            Err(error) => Err(SendError::new(error, &connection.verdict, &self.upload)),
         }
     }
 

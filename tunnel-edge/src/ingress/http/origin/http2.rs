@@ -205,7 +205,7 @@ impl Http2Lease {
     ) -> Result<Response<Incoming>, SendError> {
         self.upload = request.body_mut().begin(Some(self.slot.clone()));
         let sent = self.sender.requests.try_send_request(request).await;
-        sent.map_err(|error| SendError::new(error, &self.sender.verdict))
+        sent.map_err(|error| SendError::new(error, &self.sender.verdict, &self.upload))
     }
 
     pub(super) fn is_reused(&self) -> bool {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use self::http1::{Http1, Http1Lease};
 use self::http2::{Http2, Http2Lease};
-use super::body::{OriginBody, RequestBody};
+use super::body::{OriginBody, RequestBody, Upload};
 use super::failure::Failure;
 use super::limits::{MAX_IDLE, ORIGIN_IDLE, SWEEP_INTERVAL};
 use super::link::{Link, LinkId, Verdict};
@@ -250,12 +250,15 @@ impl SendError {
     fn new(
         mut error: hyper::client::conn::TrySendError<Request<RequestBody>>,
         verdict: &Verdict,
+        upload: &Upload,
     ) -> Self {
         let unsent = error.take_message().map(Box::new);
-        Self {
-            failure: failure(&error.into_error(), verdict),
-            unsent,
-        }
+        let failure = if upload.is_stalled() {
+            Failure::RequestTimeout
+        } else {
+            failure(&error.into_error(), verdict)
+        };
+        Self { failure, unsent }
     }
 }
 

@@ -8,4 +8,5 @@ pub(super) mod fake;
 mod harness;
 mod lifetime;
 mod pooling;
+mod stalls;
 mod upgrades;

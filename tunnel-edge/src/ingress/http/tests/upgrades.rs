@@ -1,10 +1,13 @@
 //! Connections that stop speaking HTTP.
 
+use std::time::Duration;
+
 use http::{Response, Version};
 use hyper_util::rt::TokioIo;
 use relay::{AppProtocol, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::breaks::read_head;
 use super::fake::FakeIo;
@@ -74,6 +77,42 @@ async fn the_origins_end_leaves_the_callers_side_open() {
     assert_eq!(read(&mut origin, 5).await, "after");
     drop(caller);
     assert_eq!(within(origin.read(&mut [0])).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_clean_end_takes_nothing_back_from_a_slow_reader() {
+    let (_edge, mut caller, mut origin) = upgraded().await;
+    caller.shutdown().await.unwrap();
+    assert_eq!(within(origin.read(&mut [0])).await.unwrap(), 0);
+    let tail: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+    let sent = tail.clone();
+    let sending = tokio::spawn(async move {
+        origin.write_all(&sent).await.unwrap();
+        origin.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    let mut piece = vec![0; 16 * 1024];
+    loop {
+        let length = within(caller.read(&mut piece)).await.unwrap();
+        if length == 0 {
+            break;
+        }
+        received.extend_from_slice(&piece[..length]);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(received == tail, "{} bytes", received.len());
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_sessions_worker_moves_the_bytes() {
+    let (edge, mut caller, mut origin) = upgraded().await;
+    edge.session.freeze(true);
+    caller.write_all(b"later").await.unwrap();
+    let soon = Duration::from_millis(100);
+    assert!(timeout(soon, origin.read_u8()).await.is_err());
+    edge.session.freeze(false);
+    assert_eq!(read(&mut origin, 5).await, "later");
 }
 
 #[tokio::test]

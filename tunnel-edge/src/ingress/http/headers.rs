@@ -99,6 +99,10 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     } else {
         None
     };
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // It overrides a length, which may not be passed on then (RFC 9112 §6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -269,6 +273,17 @@ pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_beside_a_transfer_encoding_is_not_believed() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
+        take_hop_by_hop(&mut headers);
+        assert!(headers.contains_key(CONTENT_LENGTH));
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        take_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
+    }
     use http::Request;
 
     fn parts(version: Version, uri: &str, headers: &[(&str, &str)]) -> request::Parts {

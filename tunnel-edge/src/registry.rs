@@ -62,7 +62,12 @@ impl Registry {
     /// Whether there is a place for the client that says `hello`. It may be gone by the time that
     /// the client is put in.
     pub(crate) fn has_room(&self, cluster: &ClusterId, hello: &Hello) -> bool {
-        has_room(&self.clusters.lock(), self.max_sessions, cluster, &hello.replica)
+        has_room(
+            &self.clusters.lock(),
+            self.max_sessions,
+            cluster,
+            &hello.replica,
+        )
     }
 
     /// Puts a session in. An older one of the same replica is over: its client was restarted, or

@@ -22,8 +22,8 @@ pub const SESSION_KEYS: &[&str] = &[
 
 /// How sessions are kept alive and what they may use.
 ///
-/// What a peer can make this end hold for one session is at most `stream_base` × `max_streams` + `growth_budget`:
-/// 320 MiB with the defaults, and only if it opens every stream and fills every grant.
+/// What a peer can make this end hold for one session is at most `stream_base` for every stream of either end, plus
+/// `growth_budget`: 608 MiB with the defaults, and only if every stream is open and every grant filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
     /// With open streams: how long nothing may be heard before a ping is sent, ±10 %. Default 5 s. Lower finds
@@ -48,7 +48,7 @@ pub struct SessionSettings {
     /// What all streams of a session together may have in flight beyond their base. Default 64 MiB, which is also
     /// its worst case.
     pub growth_budget: u64,
-    /// Streams that a session may have at once, both ends' together. Default 16384.
+    /// Streams that each end of a session may have open at once. Default 16384.
     pub max_streams: u64,
     /// How long a planned stop waits for the last stream. Default 300 s at the edge, 120 s at the client.
     pub drain: Duration,

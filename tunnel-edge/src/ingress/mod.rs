@@ -182,7 +182,10 @@ impl Ingresses {
     fn open(&self, opening: Opening) -> OpenIngress {
         let Opening { ingress, listeners } = opening;
         let stop = CancellationToken::new();
-        let addresses: Vec<_> = listeners.iter().map(|listening| listening.address).collect();
+        let addresses: Vec<_> = listeners
+            .iter()
+            .map(|listening| listening.address)
+            .collect();
         let sockets = listeners.into_iter().map(|listening| listening.sockets);
         match &ingress.kind {
             IngressKind::Tcp(to) => {

@@ -62,7 +62,9 @@ impl SessionState {
             return Ok(());
         };
         if stream.is_resetting() {
-            if ack.ended {
+            // A reset that is not out yet cannot have been confirmed: this is the older word that
+            // our direction has ended, and the peer must still hear of the reset.
+            if ack.ended && !stream.pending.reset {
                 self.retire(id, now);
             }
             return Ok(());

@@ -1,0 +1,109 @@
+//! What two ends say at the same moment passes on the way; each still learns the truth.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test states its expectation by unwrapping"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use relay::ResetBy;
+use relay::proto::{Control, Limits, Opener, ResetCode};
+use relay::session::{
+    Event, LivenessConfig, Opened, Over, ProcessBudget, SessionConfig, SessionState,
+};
+
+fn end(side: Opener, now: Instant) -> SessionState {
+    let limits = Limits {
+        stream_base: 100,
+        max_streams: 4,
+        grace: Duration::from_secs(1),
+    };
+    let config = SessionConfig {
+        side,
+        local: limits,
+        peer: limits,
+        stream_window: 200,
+        growth_budget: 1000,
+        process_budget: Arc::new(ProcessBudget::new(1000)),
+        liveness: LivenessConfig::default(),
+        seed: 1,
+    };
+    SessionState::new(config, now)
+}
+
+fn said(state: &mut SessionState, now: Instant) -> Vec<Control> {
+    std::iter::from_fn(|| state.poll_control(now)).collect()
+}
+
+fn hear(state: &mut SessionState, messages: Vec<Control>, now: Instant) {
+    for message in messages {
+        state.handle_control(message, now).unwrap();
+    }
+}
+
+fn overs(state: &mut SessionState) -> Vec<Over> {
+    std::iter::from_fn(|| state.poll_event())
+        .filter_map(|event| {
+            if let Event::Over(_, over) = event {
+                Some(over)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+/// The caller's socket breaks right behind its end: the word that the end has arrived is taken for
+/// the word that the reset has, and the reset was never said.
+#[test]
+fn a_reset_that_meets_the_acknowledgement_of_an_end_is_still_said() {
+    let now = Instant::now();
+    let mut a = end(Opener::Initiator, now);
+    let mut b = end(Opener::Responder, now);
+    let id = a.open(now).unwrap();
+    assert_eq!(b.handle_open(id, now), Ok(Opened::New));
+    assert_eq!(a.send_up_to(id, 10, now), 10);
+    b.received(id, 10, now).unwrap();
+    b.consumed(id, 10, now);
+    a.finish(id);
+    hear(&mut b, said(&mut a, now), now);
+    let acknowledged = said(&mut b, now);
+
+    a.reset(id, ResetCode::CallerReset, String::new());
+    hear(&mut a, acknowledged, now);
+    hear(&mut b, said(&mut a, now), now);
+    let told = Over::Reset {
+        code: ResetCode::CallerReset,
+        message: String::new(),
+        by: ResetBy::Peer,
+    };
+    assert_eq!(overs(&mut b), [told]);
+    hear(&mut a, said(&mut b, now), now);
+    assert_eq!((a.live_streams(), b.live_streams()), (0, 0));
+}
+
+#[test]
+fn two_resets_that_pass_each_other_end_the_stream_once_at_each_end() {
+    let now = Instant::now();
+    let mut a = end(Opener::Initiator, now);
+    let mut b = end(Opener::Responder, now);
+    let id = a.open(now).unwrap();
+    assert_eq!(b.handle_open(id, now), Ok(Opened::New));
+    a.reset(id, ResetCode::CallerReset, String::new());
+    b.reset(id, ResetCode::OriginReset, String::new());
+    let (from_a, from_b) = (said(&mut a, now), said(&mut b, now));
+    hear(&mut a, from_b, now);
+    hear(&mut b, from_a, now);
+    for state in [&mut a, &mut b] {
+        let [Over::Reset { by, .. }] = &overs(state)[..] else {
+            panic!("over once, by a reset");
+        };
+        assert_eq!(*by, ResetBy::Local);
+    }
+    let (from_a, from_b) = (said(&mut a, now), said(&mut b, now));
+    hear(&mut a, from_b, now);
+    hear(&mut b, from_a, now);
+    assert_eq!((a.live_streams(), b.live_streams()), (0, 0));
+    assert!(said(&mut a, now).is_empty() && said(&mut b, now).is_empty());
+}

@@ -1,6 +1,6 @@
 //! Ingresses: listeners that turn callers into streams, one module for each kind.
 //!
-//! [`Ingresses`] opens and closes them as the configuration says.
+//! `Ingresses` opens and closes them as the configuration says.
 
 pub mod http;
 mod tcp;

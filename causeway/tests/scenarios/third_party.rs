@@ -285,9 +285,10 @@ fn wrk_and_h2load() {
     assert_eq!(plane.status(Side::Client)["ready"], true);
 }
 
+/// One process and no workers, so that ending it leaves nobody behind.
 fn nginx_configuration(directory: &Path) -> String {
     format!(
-        "daemon off; worker_processes 1; pid {0}/nginx.pid; user root;\n\
+        "daemon off; master_process off; pid {0}/nginx.pid; user root;\n\
          events {{ worker_connections 256; }}\n\
          http {{\n\
            access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\

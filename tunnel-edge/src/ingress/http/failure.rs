@@ -12,7 +12,7 @@
 //! | `not_allowed` | 403 | 7 | the client's policy forbids the service | cluster's admin |
 //! | `unknown_host` | 404 | 5 | no pattern of the ingress fits the host | caller |
 //! | `unknown_service` | 404 | 12 | the cluster exposes no such service | cluster's admin |
-//! | `method_not_supported` | 501 | 12 | CONNECT | caller |
+//! | `method_not_supported` | 501 | 12 | CONNECT without a protocol | caller |
 //! | `cluster_not_connected` | 503 | 14 | no session with the cluster; `Retry-After: 1` | retry |
 //! | `overload` | 503 | 14 | a limit was reached; `Retry-After: 1` | retry |
 //! | `draining` | 503 | 14 | the other end is stopping; `Retry-After: 1` | retry |
@@ -26,6 +26,8 @@
 //! | `origin_protocol` | 502 | 13 | the origin's answer is not HTTP | service's owner |
 //! | `session_closed`, `grace_expired` | 502 | 14 | the tunnel was lost; the origin may have acted | caller decides |
 //! | `cancelled`, `caller_reset` | 502 | 14 | the stream was given up at the other end | caller decides |
+//! | `upgrade_unsupported` | 502 | 12 | WebSocket asked of an HTTP/2 origin without RFC 8441 | service's owner |
+//! | `upgrade_declined` | 502 | 12 | the origin answered CONNECT with success, but goes on in HTTP | service's owner |
 //! | `protocol`, `internal` | 502 | 13 | a fault in the tunnel | report it |
 //!
 //! Callers of gRPC (`content-type: application/grpc…`) get HTTP 200 with the gRPC code in
@@ -68,6 +70,10 @@ pub(super) enum Failure {
     OriginClosed,
     /// The origin's answer breaks HTTP.
     OriginProtocol,
+    /// A WebSocket for an HTTP/2 origin that does not offer extended CONNECT.
+    UpgradeUnsupported,
+    /// The origin answers an extended CONNECT with a success that is none: it goes on in HTTP.
+    UpgradeDeclined,
     /// The caller's request broke off while it was forwarded.
     RequestIncomplete,
     /// The caller withheld the rest of its request for
@@ -242,6 +248,18 @@ impl Failure {
                 G::Internal,
                 "the service's answer is not valid HTTP",
             ),
+            Self::UpgradeUnsupported => (
+                "upgrade_unsupported",
+                S::BAD_GATEWAY,
+                G::Unimplemented,
+                "the service does not offer WebSocket over HTTP/2",
+            ),
+            Self::UpgradeDeclined => (
+                "upgrade_declined",
+                S::BAD_GATEWAY,
+                G::Unimplemented,
+                "the service did not switch to the protocol asked for",
+            ),
             Self::Reset(ResetCode::Cancelled) => (
                 "cancelled",
                 S::BAD_GATEWAY,
@@ -321,7 +339,7 @@ impl Grpc {
 mod tests {
     use super::*;
 
-    const OWN: [Failure; 10] = [
+    const OWN: [Failure; 12] = [
         Failure::BadHost,
         Failure::MethodNotSupported,
         Failure::CallerNotAllowed,
@@ -330,6 +348,8 @@ mod tests {
         Failure::UnknownService,
         Failure::OriginClosed,
         Failure::OriginProtocol,
+        Failure::UpgradeUnsupported,
+        Failure::UpgradeDeclined,
         Failure::RequestIncomplete,
         Failure::RequestTimeout,
     ];

@@ -12,7 +12,9 @@
 //! * `request`: one request, from its head to its answer. `headers`, `failure`: what becomes of
 //!   the head, and what a caller is told when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
-//! * `body`: bodies, streamed in both directions. `upgrade`: WebSocket and other protocols.
+//! * `body`: bodies, streamed in both directions.
+//! * `switch`: asking for WebSocket and other protocols, in each version's own way; `websocket`:
+//!   keys. `upgrade`: the bytes afterwards.
 //! * `stall`: how long a body may be withheld. `limits`: every number, with its reason. `metrics`: what is counted.
 //!
 //! # What holds
@@ -27,7 +29,7 @@
 //!
 //! # Limits of this version
 //!
-//! Callers connect in the clear. WebSocket over HTTP/2 (RFC 8441) and CONNECT are not offered.
+//! Callers connect in the clear. CONNECT is refused, but for extended CONNECT (RFC 8441).
 //! 1xx answers other than 100 and 101 are not passed on; a 100 is given by the edge when the
 //! tunnel begins to take the body. Trailers toward HTTP/1.1 must be announced by `Trailer`.
 
@@ -44,8 +46,10 @@ mod pool;
 mod request;
 mod serve;
 mod stall;
+mod switch;
 mod tasks;
 mod upgrade;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

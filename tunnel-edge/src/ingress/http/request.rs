@@ -5,9 +5,8 @@ use std::sync::Arc;
 use certs::ClusterId;
 use http::header::CONNECTION;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Incoming};
-use hyper::upgrade::OnUpgrade;
 use relay::{AppProtocol, ServiceName};
 
 use super::body::{OriginBody, RequestBody, ResponseBody};
@@ -17,9 +16,10 @@ use super::headers::{
     authority, for_caller, for_http1, for_http2, set_forwarded, take_hop_by_hop, traceparent,
 };
 use super::link::Link;
-use super::metrics::RequestGuard;
 use super::origin::Destination;
-use super::upgrade::Splice;
+use super::switch::{Agreement, Wish};
+use super::tasks::{Handover, Tasks};
+use super::upgrade::{Hold, Side, Splice};
 use super::{HttpIngress, Route};
 
 /// Whether a caller may use the ingress at all.
@@ -37,18 +37,42 @@ impl HttpIngress {
         self: Arc<Self>,
         caller: Arc<Caller>,
         access: Access,
+        tasks: Tasks,
         mut request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let counted = self.metrics.request();
         let version = request.version();
         let busy = caller.busy(version == Version::HTTP_2);
         let grpc = is_grpc(request.headers());
-        let upgrade = hyper::upgrade::on(&mut request);
+        let side = Side {
+            upgrade: hyper::upgrade::on(&mut request),
+            handover: Handover::of_this_request(),
+        };
         let response = match self.forward(&caller, access, request).await {
-            Ok((response, link)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                switch(&caller, response, upgrade, counted, link)
+            Ok((response, Some(link))) => {
+                let mut response = response;
+                let origin = hyper::upgrade::on(&mut response);
+                let lease = response.body_mut().take_lease();
+                let lease = lease.expect("an answer just received holds its connection");
+                let splice = Splice {
+                    caller: side,
+                    origin: Side {
+                        upgrade: origin,
+                        handover: lease.handover(),
+                    },
+                    lease,
+                    hold: if version == Version::HTTP_2 {
+                        Hold::Stream(busy)
+                    } else {
+                        Hold::Connection(caller.cut_unless_disarmed())
+                    },
+                    request: counted,
+                    link,
+                };
+                splice.begin(&caller, &tasks);
+                response.map(|_| ResponseBody::empty())
             }
-            Ok((response, _)) => {
+            Ok((response, None)) => {
                 let response = response.map(ResponseBody::origin);
                 let response = response.map(|body| body.guarded(counted, busy));
                 if version <= Version::HTTP_10 {
@@ -72,20 +96,19 @@ impl HttpIngress {
         response
     }
 
-    /// Sends a request to the service that it is for. Also says over which session.
+    /// Sends a request to the service that it is for. If the origin has switched to another
+    /// protocol, also says over which session.
     async fn forward(
         &self,
         caller: &Caller,
         access: Access,
         request: Request<Incoming>,
-    ) -> Result<(Response<OriginBody>, Link), Failure> {
+    ) -> Result<(Response<OriginBody>, Option<Link>), Failure> {
         if access == Access::Denied {
             return Err(Failure::CallerNotAllowed);
         }
         let (mut parts, body) = request.into_parts();
-        if parts.method == Method::CONNECT {
-            return Err(Failure::MethodNotSupported);
-        }
+        let wish = Wish::of(&mut parts)?;
         let host = authority(&parts)?;
         let (service, cluster) = self.route.resolve(host.as_ref())?;
         let link = (self.lookup)(&cluster).filter(Link::is_open);
@@ -105,16 +128,18 @@ impl HttpIngress {
         // A caller of HTTP/1.0 need not say whom it means.
         let host = host.map_or_else(|| Authority::try_from(service.as_str()), Ok);
         let host = host.map_err(|_| Failure::BadHost)?;
-        match protocol {
+        let switch = match protocol {
             AppProtocol::Tcp | AppProtocol::Http1 => {
+                let switch = wish.for_http1(&mut parts, &mut hop)?;
                 for_http1(&mut parts, host.as_str(), &hop, !body.is_end_stream());
+                switch
             }
             AppProtocol::H2 => {
-                hop.upgrade = None;
+                let switch = wish.for_http2(&mut parts, &mut hop, body.is_end_stream());
                 for_http2(&mut parts, host, &hop);
+                switch
             }
-        }
-        let offered = hop.upgrade.is_some();
+        };
         let destination = Destination {
             link,
             service,
@@ -123,18 +148,26 @@ impl HttpIngress {
         };
         let body = RequestBody::new(body, caller_version, &parts.headers);
         let request = Request::from_parts(parts, body);
-        let answer = self.origins.exchange(&destination, request).await;
+        let answer = if switch.is_connect() {
+            self.origins.connect(&destination, request).await
+        } else {
+            self.origins.exchange(&destination, request).await
+        };
         let response = answer.inspect_err(|failure| {
             let (ingress, service, code) = (&self.name, &destination.service, failure.code());
             tracing::debug!(ingress, %cluster, %service, code, "request failed");
         })?;
-        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if switching && !offered {
-            return Err(Failure::OriginProtocol);
-        }
         let (mut parts, body) = response.into_parts();
-        for_caller(&mut parts, switching);
-        Ok((Response::from_parts(parts, body), destination.link))
+        let agreement = switch.judge(&mut parts)?;
+        for_caller(&mut parts, agreement == Agreement::Switched);
+        let link = match agreement {
+            Agreement::No => None,
+            Agreement::Switched => {
+                switch.announce(&mut parts);
+                Some(destination.link)
+            }
+        };
+        Ok((Response::from_parts(parts, body), link))
     }
 }
 
@@ -148,21 +181,4 @@ impl Route {
             Self::Fixed(cluster, service) => Ok((service.clone(), cluster.clone())),
         }
     }
-}
-
-/// Announces the new protocol to the caller, and leaves the joining of both sides to the task of
-/// the caller's connection, once HTTP is over on it.
-fn switch(
-    caller: &Arc<Caller>,
-    mut response: Response<OriginBody>,
-    upgrade: OnUpgrade,
-    counted: RequestGuard,
-    link: Link,
-) -> Response<ResponseBody> {
-    let origin = hyper::upgrade::on(&mut response);
-    let lease = response.body_mut().take_lease();
-    let lease = lease.expect("an answer just received holds its connection");
-    let cut = caller.cut_unless_disarmed();
-    caller.set_splice(Splice::new(upgrade, origin, lease, cut, counted, link));
-    response.map(|_| ResponseBody::empty())
 }

@@ -114,7 +114,10 @@ async fn speak_http(
     stop: &CancellationToken,
 ) {
     let service = service_fn(|request| {
-        let answer = ingress.clone().answer(caller.clone(), access, request);
+        let tasks = owner.tasks().clone();
+        let answer = ingress
+            .clone()
+            .answer(caller.clone(), access, tasks, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let builder = builder(owner.tasks().clone());
@@ -167,6 +170,7 @@ fn builder(tasks: Tasks) -> auto::Builder<Tasks> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .keep_alive_interval(CALLER_PING)
         .keep_alive_timeout(CALLER_PING)
         .max_concurrent_streams(CALLER_STREAMS)

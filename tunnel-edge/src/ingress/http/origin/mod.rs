@@ -4,6 +4,7 @@
 //! Below it connections are kept per session, service and protocol. A connection is driven by a
 //! task on the thread of its session; a request stays on the thread of its caller.
 
+mod connect;
 mod http1;
 mod http2;
 
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use relay::{AppProtocol, ServiceName};
 use tokio::time::Instant;
 
+use self::connect::ConnectLease;
 use self::http1::{Http1, Http1Lease};
 use self::http2::{Http2, Http2Lease};
 use super::body::{OriginBody, RequestBody, Upload};
@@ -24,7 +26,7 @@ use super::limits::{MAX_IDLE, ORIGIN_IDLE, SWEEP_INTERVAL};
 use super::link::{Link, LinkId, Verdict};
 use super::metrics::{IngressMetrics, Protocol};
 use super::pool::{IdleStack, SharedSet};
-use super::tasks::TaskOwner;
+use super::tasks::{Handover, TaskOwner};
 
 pub(super) use self::http2::Http2Slot;
 
@@ -73,7 +75,7 @@ impl Origins {
         let began = Instant::now();
         let mut lease = self.lease(&pool, to, Reuse::Any).await?;
         let unsent = match lease.send(request).await {
-            Ok(response) => return Ok(lease.attach(response)),
+            Ok(response) => return Ok(Lease::from(lease).attach(response)),
             Err(error) => match error.unsent {
                 Some(request) if lease.is_reused() => request,
                 Some(_) | None => return Err(error.failure),
@@ -83,7 +85,7 @@ impl Origins {
         self.metrics.retries.inc();
         let mut lease = self.lease(&pool, to, Reuse::OpenedSince(began)).await?;
         match lease.send(*unsent).await {
-            Ok(response) => Ok(lease.attach(response)),
+            Ok(response) => Ok(Lease::from(lease).attach(response)),
             Err(error) => Err(error.failure),
         }
     }
@@ -93,14 +95,14 @@ impl Origins {
         pool: &Arc<Pool>,
         to: &Destination,
         reuse: Reuse,
-    ) -> Result<Lease, Failure> {
+    ) -> Result<PoolLease, Failure> {
         let protocol = match to.protocol {
             AppProtocol::Tcp | AppProtocol::Http1 => Protocol::Http1,
             AppProtocol::H2 => Protocol::H2,
         };
         let lease = match protocol {
-            Protocol::Http1 => Lease::Http1(self.lease_http1(pool, to, reuse).await?),
-            Protocol::H2 => Lease::Http2(self.lease_http2(pool, to, reuse).await?),
+            Protocol::Http1 => PoolLease::Http1(self.lease_http1(pool, to, reuse).await?),
+            Protocol::H2 => PoolLease::Http2(self.lease_http2(pool, to, reuse).await?),
         };
         if lease.is_reused() {
             self.metrics.reused(protocol);
@@ -198,14 +200,14 @@ impl Pool {
     }
 }
 
-/// The use of a connection for one request. Dropping it gives the request up.
+/// The use of a pool's connection for a request that was not answered yet.
 #[derive(Debug)]
-pub(super) enum Lease {
+enum PoolLease {
     Http1(Http1Lease),
     Http2(Http2Lease),
 }
 
-impl Lease {
+impl PoolLease {
     async fn send(
         &mut self,
         request: Request<RequestBody>,
@@ -223,6 +225,33 @@ impl Lease {
             Self::Http2(lease) => lease.is_reused(),
         }
     }
+}
+
+impl From<PoolLease> for Lease {
+    fn from(lease: PoolLease) -> Self {
+        match lease {
+            PoolLease::Http1(lease) => Self::Http1(lease),
+            PoolLease::Http2(lease) => Self::Http2(lease),
+        }
+    }
+}
+
+/// The use of a connection for one request. Dropping it gives the request up.
+#[derive(Debug)]
+pub(super) enum Lease {
+    Http1(Http1Lease),
+    Http2(Http2Lease),
+    Connect(Box<ConnectLease>),
+}
+
+impl Lease {
+    /// Where the writer of an upgraded stream is found, if the connection is HTTP/2.
+    pub(super) fn handover(&self) -> Option<Handover> {
+        match self {
+            Self::Http1(_) | Self::Http2(_) => None,
+            Self::Connect(lease) => Some(lease.handover()),
+        }
+    }
 
     fn attach(self, response: Response<Incoming>) -> Response<OriginBody> {
         let version = response.version();
@@ -234,6 +263,7 @@ impl Lease {
         match self {
             Self::Http1(lease) => lease.finish(),
             Self::Http2(lease) => lease.finish(),
+            Self::Connect(lease) => lease.finish(),
         }
     }
 }

@@ -212,7 +212,8 @@ where
             let _ = server.serve_connection(io, service).with_upgrades().await;
         }
         AppProtocol::H2 => {
-            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.enable_connect_protocol();
             let _ = server.serve_connection(io, service).await;
         }
     }

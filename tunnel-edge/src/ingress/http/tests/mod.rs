@@ -10,3 +10,4 @@ mod lifetime;
 mod pooling;
 mod stalls;
 mod upgrades;
+mod websockets;

@@ -12,6 +12,7 @@ mod bad_input;
 mod half_close;
 mod hangup;
 mod leaks;
+mod protocols;
 mod quickstart;
 mod reload;
 mod restart;

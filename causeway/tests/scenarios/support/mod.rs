@@ -20,7 +20,7 @@ mod wait;
 pub(crate) use http::{Answer, Request};
 pub(crate) use identity::{Authority, causeway};
 pub(crate) use origin::{Origin, refusing_address, unanswering_address};
-pub(crate) use peers::{is_root, peer, python};
+pub(crate) use peers::{Server, is_root, peer, port_for_server, python, script};
 pub(crate) use plane::{Builder, CLUSTER, Plane, Side};
 pub(crate) use process::Process;
 pub(crate) use traffic::{Pattern, pattern_digest, read_digest, reset_on_close, stalls_after};

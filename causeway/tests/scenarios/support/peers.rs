@@ -2,8 +2,15 @@
 
 use std::{
     fs,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU16, Ordering},
 };
+
+use tempfile::TempDir;
+
+use super::{process::Process, wait::wait_for};
 
 /// Where a program is. `None`, said by name, when it is missing on a developer's machine; a
 /// missing program fails the test under CI and for root, who gets it by `scripts/test`.
@@ -25,12 +32,91 @@ pub(crate) fn peer(program: &str) -> Option<PathBuf> {
 
 /// The Python that has the packages which `scripts/test` installs.
 pub(crate) fn python() -> Option<PathBuf> {
-    let target = std::env::var("CARGO_TARGET_DIR").map_or_else(
+    let python = target().join("venv/bin/python");
+    or_skip(
+        "python with PyPI packages",
+        Some(python).filter(|p| p.exists()),
+    )
+}
+
+/// A program of `causeway/tests/peers`, to be run by Python (`.py`) or Node (`.js`) with the
+/// packages that `scripts/test` installs.
+pub(crate) fn script(name: &str) -> Option<Command> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/peers")
+        .join(name);
+    assert!(path.is_file(), "there is no {}", path.display());
+    let mut command = if name.ends_with(".py") {
+        Command::new(python()?)
+    } else {
+        let modules = target().join("npm/node_modules");
+        let found = Some(modules).filter(|modules| modules.exists());
+        let modules = or_skip("node with npm packages", found)?;
+        let mut node = Command::new(peer("node")?);
+        node.env("NODE_PATH", modules);
+        node
+    };
+    command.arg(path);
+    Some(command)
+}
+
+/// A server of `causeway/tests/peers`. It says `listening PORT` once it does.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts the server and waits until it listens on loopback.
+    #[track_caller]
+    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let process = Process::start(name, command, &directory.path().join("log"));
+        let port = wait_for(&format!("{name} to listen"), || {
+            let log = process.log();
+            let line = log
+                .lines()
+                .find_map(|line| line.strip_prefix("listening "))?;
+            line.trim().parse().ok()
+        });
+        Self {
+            process,
+            port,
+            _directory: directory,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+}
+
+/// A loopback port for a server that cannot choose one itself. Outside of the range from which
+/// the system chooses, so that nobody takes it in between.
+pub(crate) fn port_for_server() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    let begin = u16::try_from(std::process::id() * 16 % u32::from(COUNT)).unwrap();
+    for _ in 0..COUNT {
+        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + offset;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
+}
+
+/// Where the build puts what it makes.
+fn target() -> PathBuf {
+    std::env::var("CARGO_TARGET_DIR").map_or_else(
         |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
-    );
-    let found = Some(target.join("venv/bin/python")).filter(|candidate| candidate.exists());
-    or_skip("python with PyPI packages", found)
+    )
 }
 
 fn or_skip(what: &str, found: Option<PathBuf>) -> Option<PathBuf> {

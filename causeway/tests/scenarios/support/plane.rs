@@ -1,6 +1,8 @@
 //! The two planes: an authority, an edge and a client, as processes from configuration files in
 //! a temporary directory, on free ports.
 
+mod builder;
+
 use std::{
     fs,
     io::Write,
@@ -12,29 +14,14 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use self::builder::{Builder, CLUSTER};
+use self::builder::{HOST, Ports};
 use super::{
     http::{Answer, Request},
     identity::{Authority, causeway},
     process::Process,
     wait::{DEADLINE, eventually, wait_for},
 };
-
-/// The client's cluster unless a test says otherwise.
-pub(crate) const CLUSTER: &str = "acme/demo";
-
-/// The host pattern of the http ingress.
-const HOST: &str = "{service}--{cluster}--{tenant}.apps.test";
-
-/// What an edge and a client are to be told.
-#[derive(Debug, Default)]
-pub(crate) struct Builder {
-    exposes: Vec<(String, String)>,
-    upstreams: Vec<(String, String)>,
-    tcp_ingresses: Vec<(String, String)>,
-    http_ingress: bool,
-    edge_extra: String,
-    client_extra: String,
-}
 
 /// A running edge and a running client with a session between them.
 #[derive(Debug)]
@@ -64,47 +51,6 @@ impl Side {
 }
 
 impl Builder {
-    /// The client exposes `service` at `target`.
-    pub(crate) fn expose(mut self, service: &str, target: &str) -> Self {
-        self.exposes.push((service.into(), target.into()));
-        self
-    }
-
-    /// The edge offers `service` at `target`, and the client forwards to it.
-    pub(crate) fn forward(mut self, service: &str, target: &str) -> Self {
-        self.upstreams.push((service.into(), target.into()));
-        self
-    }
-
-    /// The edge has a tcp ingress to `service` of the client's cluster.
-    pub(crate) fn tcp_ingress(self, service: &str) -> Self {
-        self.tcp_ingress_to(service, &format!("{CLUSTER}/{service}"))
-    }
-
-    /// The edge has a tcp ingress called `name` to `tenant/cluster/service`.
-    pub(crate) fn tcp_ingress_to(mut self, name: &str, to: &str) -> Self {
-        self.tcp_ingresses.push((name.into(), to.into()));
-        self
-    }
-
-    /// The edge has an http ingress.
-    pub(crate) fn http_ingress(mut self) -> Self {
-        self.http_ingress = true;
-        self
-    }
-
-    /// More lines for `edge.toml`; tables that this builder writes are not written again.
-    pub(crate) fn edge_toml(mut self, more: &str) -> Self {
-        self.edge_extra += more;
-        self
-    }
-
-    /// More lines for `client.toml`.
-    pub(crate) fn client_toml(mut self, more: &str) -> Self {
-        self.client_extra += more;
-        self
-    }
-
     /// Starts both, and waits until a session stands.
     #[track_caller]
     pub(crate) fn start(self) -> Plane {
@@ -136,61 +82,6 @@ impl Builder {
         };
         plane.await_session();
         plane
-    }
-
-    fn edge_file(&self, ports: &Ports) -> String {
-        let mut file = format!(
-            "[identity]\ndir = \"state\"\n\n[listen]\ntunnel = \"{}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n",
-            ports.of("tunnel")
-        );
-        for (name, to) in &self.tcp_ingresses {
-            file += &format!(
-                "\n[[ingress]]\nname = \"{name}\"\nkind = \"tcp\"\nlisten = \"{}\"\nto = \"{to}\"\nanonymous = true\n",
-                ports.of(name)
-            );
-        }
-        if self.http_ingress {
-            file += &format!(
-                "\n[[ingress]]\nname = \"web\"\nkind = \"http\"\nlisten = \"{}\"\nhost = \"{HOST}\"\nanonymous = true\n",
-                ports.of("web")
-            );
-        }
-        for (service, target) in &self.upstreams {
-            file += &format!(
-                "\n[[upstream]]\nservice = \"{service}\"\ntarget = \"{target}\"\nallow = [\"{CLUSTER}\"]\n"
-            );
-        }
-        file + "\n" + &self.edge_extra
-    }
-
-    fn client_file(&self, tunnel: SocketAddr, ports: &Ports) -> String {
-        let mut file = format!(
-            "[identity]\ndir = \"state\"\n\n[edge]\naddress = \"{tunnel}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n"
-        );
-        for (service, target) in &self.exposes {
-            file += &format!("\n[[expose]]\nservice = \"{service}\"\ntarget = \"{target}\"\n");
-        }
-        for (service, _) in &self.upstreams {
-            file += &format!(
-                "\n[[forward]]\nservice = \"{service}\"\nlisten = \"{}\"\n",
-                ports.of(service)
-            );
-        }
-        file + "\n" + &self.client_extra
-    }
-}
-
-/// Where listeners were found to be, so that a restarted process listens there again.
-#[derive(Debug, Default)]
-struct Ports(Vec<(String, SocketAddr)>);
-
-impl Ports {
-    /// Where `name` was, or a free port.
-    fn of(&self, name: &str) -> String {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or("127.0.0.1:0".into(), |(_, address)| address.to_string())
     }
 }
 
@@ -296,6 +187,7 @@ impl Plane {
             .builder
             .tcp_ingresses
             .iter()
+            .chain(&self.builder.http_ingresses)
             .map(|(name, _)| name.clone())
             .collect();
         let mut ports = vec![("tunnel".to_owned(), tunnel)];

@@ -1,0 +1,141 @@
+//! What an edge and a client are to be told, and their configuration files.
+
+use std::net::SocketAddr;
+
+/// The client's cluster unless a test says otherwise.
+pub(crate) const CLUSTER: &str = "acme/demo";
+
+/// The host pattern of the http ingress.
+pub(super) const HOST: &str = "{service}--{cluster}--{tenant}.apps.test";
+
+/// What an edge and a client are to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    exposes: Vec<(String, String)>,
+    pub(super) upstreams: Vec<(String, String)>,
+    pub(super) tcp_ingresses: Vec<(String, String)>,
+    pub(super) http_ingress: bool,
+    pub(super) http_ingresses: Vec<(String, String)>,
+    transport: Option<String>,
+    edge_extra: String,
+    client_extra: String,
+}
+
+impl Builder {
+    /// The client exposes `service` at `target`.
+    pub(crate) fn expose(mut self, service: &str, target: &str) -> Self {
+        self.exposes.push((service.into(), target.into()));
+        self
+    }
+
+    /// The edge offers `service` at `target`, and the client forwards to it.
+    pub(crate) fn forward(mut self, service: &str, target: &str) -> Self {
+        self.upstreams.push((service.into(), target.into()));
+        self
+    }
+
+    /// The edge has a tcp ingress to `service` of the client's cluster.
+    pub(crate) fn tcp_ingress(self, service: &str) -> Self {
+        self.tcp_ingress_to(service, &format!("{CLUSTER}/{service}"))
+    }
+
+    /// The edge has a tcp ingress called `name` to `tenant/cluster/service`.
+    pub(crate) fn tcp_ingress_to(mut self, name: &str, to: &str) -> Self {
+        self.tcp_ingresses.push((name.into(), to.into()));
+        self
+    }
+
+    /// The edge has an http ingress.
+    pub(crate) fn http_ingress(mut self) -> Self {
+        self.http_ingress = true;
+        self
+    }
+
+    /// The edge has an http ingress called `name` whose requests all go to
+    /// `tenant/cluster/service`.
+    pub(crate) fn http_ingress_to(mut self, name: &str, to: &str) -> Self {
+        self.http_ingresses.push((name.into(), to.into()));
+        self
+    }
+
+    /// The client uses this transport and no other.
+    pub(crate) fn transport(mut self, transport: &str) -> Self {
+        self.transport = Some(transport.into());
+        self
+    }
+
+    /// More lines for `edge.toml`; tables that this builder writes are not written again.
+    pub(crate) fn edge_toml(mut self, more: &str) -> Self {
+        self.edge_extra += more;
+        self
+    }
+
+    /// More lines for `client.toml`.
+    pub(crate) fn client_toml(mut self, more: &str) -> Self {
+        self.client_extra += more;
+        self
+    }
+
+    pub(super) fn edge_file(&self, ports: &Ports) -> String {
+        let mut file = format!(
+            "[identity]\ndir = \"state\"\n\n[listen]\ntunnel = \"{}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n",
+            ports.of("tunnel")
+        );
+        for (name, to) in &self.tcp_ingresses {
+            file += &format!(
+                "\n[[ingress]]\nname = \"{name}\"\nkind = \"tcp\"\nlisten = \"{}\"\nto = \"{to}\"\nanonymous = true\n",
+                ports.of(name)
+            );
+        }
+        if self.http_ingress {
+            file += &format!(
+                "\n[[ingress]]\nname = \"web\"\nkind = \"http\"\nlisten = \"{}\"\nhost = \"{HOST}\"\nanonymous = true\n",
+                ports.of("web")
+            );
+        }
+        for (name, to) in &self.http_ingresses {
+            file += &format!(
+                "\n[[ingress]]\nname = \"{name}\"\nkind = \"http\"\nlisten = \"{}\"\nto = \"{to}\"\nanonymous = true\n",
+                ports.of(name)
+            );
+        }
+        for (service, target) in &self.upstreams {
+            file += &format!(
+                "\n[[upstream]]\nservice = \"{service}\"\ntarget = \"{target}\"\nallow = [\"{CLUSTER}\"]\n"
+            );
+        }
+        file + "\n" + &self.edge_extra
+    }
+
+    pub(super) fn client_file(&self, tunnel: SocketAddr, ports: &Ports) -> String {
+        let transport = self.transport.as_ref();
+        let transport = transport.map_or_else(String::new, |t| format!("transport = \"{t}\"\n"));
+        let mut file = format!(
+            "[identity]\ndir = \"state\"\n\n[edge]\naddress = \"{tunnel}\"\n{transport}\n[admin]\nlisten = \"unix:admin.sock\"\n"
+        );
+        for (service, target) in &self.exposes {
+            file += &format!("\n[[expose]]\nservice = \"{service}\"\ntarget = \"{target}\"\n");
+        }
+        for (service, _) in &self.upstreams {
+            file += &format!(
+                "\n[[forward]]\nservice = \"{service}\"\nlisten = \"{}\"\n",
+                ports.of(service)
+            );
+        }
+        file + "\n" + &self.client_extra
+    }
+}
+
+/// Where listeners were found to be, so that a restarted process listens there again.
+#[derive(Debug, Default)]
+pub(super) struct Ports(pub(super) Vec<(String, SocketAddr)>);
+
+impl Ports {
+    /// Where `name` was, or a free port.
+    fn of(&self, name: &str) -> String {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("127.0.0.1:0".into(), |(_, address)| address.to_string())
+    }
+}

@@ -5,5 +5,6 @@
 //! the two results against each other. The peers' programs are in `causeway/tests/peers`.
 
 mod comparison;
+mod grpc;
 
 pub(crate) use comparison::{Comparison, Report, Way};

@@ -5,6 +5,25 @@
 //! the two results against each other. The peers' programs are in `causeway/tests/peers`.
 
 mod comparison;
+mod connect;
 mod grpc;
+mod grpc_restart;
+mod websocket;
 
 pub(crate) use comparison::{Comparison, Report, Way};
+
+use crate::support::{Server, script};
+
+/// Runs every case of the program `client` against the program `server`, which speaks `scheme`,
+/// without and with the tunnel.
+#[track_caller]
+fn compare(scheme: &str, server: &str, client: &str) {
+    let (Some(mut serving), Some(_)) = (script(server), script(client)) else {
+        return;
+    };
+    let server = Server::start(server, &mut serving);
+    Comparison::of(scheme, server.address()).run(|address| {
+        let mut calling = script(client).expect("it was there before");
+        Report::of(&calling.arg(address.to_string()).output().unwrap())
+    });
+}

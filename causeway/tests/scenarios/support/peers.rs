@@ -39,9 +39,11 @@ pub(crate) fn python() -> Option<PathBuf> {
     )
 }
 
-/// A program of `causeway/tests/peers`, to be run by Python (`.py`) or Node (`.js`) with the
-/// packages that `scripts/test` installs.
-pub(crate) fn script(name: &str) -> Option<Command> {
+/// A program of `causeway/tests/peers` and its arguments, to be run by Python (`.py`) or Node
+/// (`.js`) with the packages that `scripts/test` installs.
+pub(crate) fn script(line: &str) -> Option<Command> {
+    let mut words = line.split(' ');
+    let name = words.next()?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/peers")
         .join(name);
@@ -53,10 +55,10 @@ pub(crate) fn script(name: &str) -> Option<Command> {
         let found = Some(modules).filter(|modules| modules.exists());
         let modules = or_skip("node with npm packages", found)?;
         let mut node = Command::new(peer("node")?);
-        node.env("NODE_PATH", modules);
+        node.env("NODE_PATH", modules).env("PYTHON", python()?);
         node
     };
-    command.arg(path);
+    command.arg(path).args(words);
     Some(command)
 }
 

@@ -116,17 +116,12 @@ impl Comparison {
         }
     }
 
-    /// Only these ways.
-    pub(crate) fn ways(mut self, ways: &'static [Way]) -> Self {
-        self.ways = ways;
-        self
-    }
-
     /// Runs `suite` against the server at the address that it is given: first the server's own,
     /// then one for each transport and way. Every way gets its own edge and client.
     #[track_caller]
     pub(crate) fn run(&self, suite: impl Fn(SocketAddr) -> Report) {
         let direct = suite(self.server);
+        eprintln!("direct: {direct:#?}");
         assert_ne!(direct, Report::default(), "the suite reports no case");
         let failures = direct.failures();
         assert!(failures.is_empty(), "without the tunnel: {direct:#?}");

@@ -6,8 +6,10 @@
 
 mod comparison;
 mod connect;
+mod git;
 mod grpc;
 mod grpc_restart;
+mod ssh;
 mod websocket;
 
 pub(crate) use comparison::{Comparison, Report, Way};

@@ -65,7 +65,7 @@ pub(crate) fn script(line: &str) -> Option<Command> {
 /// A server of `causeway/tests/peers`. It says `listening PORT` once it does.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) process: Process,
+    _process: Process,
     port: u16,
     _directory: TempDir,
 }
@@ -84,7 +84,7 @@ impl Server {
             line.trim().parse().ok()
         });
         Self {
-            process,
+            _process: process,
             port,
             _directory: directory,
         }

@@ -1,22 +1,17 @@
 //! Bodies on their way through: streamed, never collected, and never made to look complete.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http::{HeaderMap, Version};
+use http::Version;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::caller::{BusyGuard, CutGuard};
-use super::headers::drop_claims;
 use super::metrics::RequestGuard;
-use super::origin::{Http2Slot, Lease};
-use super::stall::Patience;
+use super::origin::Lease;
 
-type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+pub(super) type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 /// Why a body ended before it was complete.
 #[derive(Debug, thiserror::Error)]
@@ -37,22 +32,22 @@ pub(super) enum BodyError {
 
 /// A body as a hyper connection delivers it, and what its end means.
 #[derive(Debug)]
-struct Inbound {
-    body: Incoming,
+pub(super) struct Inbound {
+    pub(super) body: Incoming,
     /// Over HTTP/2, hyper reports a reset with NO_ERROR like an end; only the END_STREAM flag is
     /// one (RFC 9113 §8.1). Over HTTP/1.1 hyper reports ends truly.
     http2: bool,
 }
 
 impl Inbound {
-    fn new(body: Incoming, version: Version) -> Self {
+    pub(super) fn new(body: Incoming, version: Version) -> Self {
         Self {
             body,
             http2: version == Version::HTTP_2,
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
@@ -61,109 +56,6 @@ impl Inbound {
             }
             None => Poll::Ready(None),
         }
-    }
-}
-
-/// What a request's body and the exchange that it belongs to know of each other. They live on
-/// different threads.
-#[derive(Debug, Default)]
-pub(super) struct Upload {
-    complete: AtomicBool,
-    stalled: AtomicBool,
-    abandoned: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Upload {
-    /// Whether the origin's connection has taken the whole body.
-    pub(super) fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
-    }
-
-    /// Whether the caller withheld the rest of the body for too long.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled.load(Ordering::Acquire)
-    }
-
-    /// Makes the body fail, wherever it is.
-    pub(super) fn abandon(&self) {
-        self.abandoned.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-}
-
-/// A caller's body on its way to the origin.
-#[derive(Debug)]
-pub(super) struct RequestBody {
-    inbound: Inbound,
-    upload: Arc<Upload>,
-    patience: Patience,
-    slot: Option<Arc<Http2Slot>>,
-}
-
-impl RequestBody {
-    /// The body of a request with these headers.
-    pub(super) fn new(body: Incoming, version: Version, headers: &HeaderMap) -> Self {
-        Self {
-            inbound: Inbound::new(body, version),
-            upload: Arc::default(),
-            patience: Patience::with(version, headers),
-            slot: None,
-        }
-    }
-
-    /// Ties the body, of which nothing was read yet, to a new exchange.
-    pub(super) fn begin(&mut self, slot: Option<Arc<Http2Slot>>) -> Arc<Upload> {
-        self.slot = slot;
-        self.upload = Arc::default();
-        self.note_end();
-        self.upload.clone()
-    }
-
-    fn note_end(&self) {
-        if self.inbound.body.is_end_stream() {
-            self.upload.complete.store(true, Ordering::Release);
-        }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        self.upload.waker.register(cx.waker());
-        if self.upload.abandoned.load(Ordering::Acquire) {
-            return Poll::Ready(Some(Err(BodyError::Abandoned)));
-        }
-        let Poll::Ready(mut frame) = self.inbound.poll_frame(cx) else {
-            ready!(self.patience.poll_exhausted(cx));
-            self.upload.stalled.store(true, Ordering::Release);
-            return Poll::Ready(Some(Err(BodyError::Stalled)));
-        };
-        match &mut frame {
-            Some(Ok(frame)) => {
-                // HTTP/2 knows frames of no bytes.
-                if frame.data_ref().is_none_or(|data| !data.is_empty()) {
-                    self.patience.renew();
-                }
-                if let Some(trailers) = frame.trailers_mut() {
-                    drop_claims(trailers);
-                }
-                self.note_end();
-            }
-            Some(Err(_)) => {}
-            None => self.upload.complete.store(true, Ordering::Release),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inbound.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inbound.body.size_hint()
     }
 }
 

@@ -70,6 +70,15 @@ pub(super) const ORIGIN_BUFFER: usize = 128 * 1024;
 /// How long opening a stream to an origin may take, without the origin's own connecting.
 pub(super) const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long an HTTP/1.1 origin may leave `Expect: 100-continue` unanswered. Then the body is asked
+/// for all the same: many origins do not know the expectation, and callers do not wait forever
+/// either (RFC 9110 §10.1.1); curl waits for as long.
+pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The most bytes of a request's body that are kept until its answer begins, for the case that it
+/// must be sent again. What is longer is sent once. The price of a request that waits.
+pub(super) const REPLAY: usize = 64 * 1024;
+
 /// The most idle HTTP/1.1 connections that are kept per session, service and principal.
 pub(super) const MAX_IDLE: usize = 32;
 

@@ -84,7 +84,7 @@ impl HttpMetrics {
         );
         registry.register(
             "retries",
-            "Requests sent again because their connection was gone before it took anything",
+            "Requests that were sent a second time: nothing of them was consumed, or they are idempotent",
             metrics.retries.clone(),
         );
         metrics

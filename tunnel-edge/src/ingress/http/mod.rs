@@ -12,7 +12,8 @@
 //! * `request`: one request, from its head to its answer. `headers`, `failure`: what becomes of
 //!   the head, and what a caller is told when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
-//! * `body`: bodies, streamed in both directions.
+//! * `replay`: what is kept of a request for a second attempt, and when there is one.
+//! * `body`: bodies, streamed in both directions; `upload`: those of requests.
 //! * `switch`: asking for WebSocket and other protocols, in each version's own way; `websocket`:
 //!   keys. `upgrade`: the bytes afterwards.
 //! * `stall`: how long a body may be withheld. `limits`: every number, with its reason. `metrics`: what is counted.
@@ -30,8 +31,10 @@
 //! # Limits of this version
 //!
 //! Callers connect in the clear. CONNECT is refused, but for extended CONNECT (RFC 8441).
-//! 1xx answers other than 100 and 101 are not passed on; a 100 is given by the edge when the
-//! tunnel begins to take the body. Trailers toward HTTP/1.1 must be announced by `Trailer`.
+//! 1xx answers other than 100 and 101 are not passed on: hyper's server cannot send them. A 100 is
+//! given to HTTP/1.1 callers when an HTTP/1.1 origin gives it (or says nothing for
+//! `CONTINUE_WAIT`), with an HTTP/2 origin when the tunnel begins to take the body; never to HTTP/2
+//! callers, whose body then waits for the origin all the same. Trailers toward HTTP/1.1 must be announced by `Trailer`.
 
 mod body;
 mod caller;
@@ -43,12 +46,14 @@ mod link;
 mod metrics;
 mod origin;
 mod pool;
+mod replay;
 mod request;
 mod serve;
 mod stall;
 mod switch;
 mod tasks;
 mod upgrade;
+mod upload;
 mod websocket;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use relay::{AppProtocol, ServiceName};
 
-use super::body::{OriginBody, RequestBody, ResponseBody};
+use super::body::{OriginBody, ResponseBody};
 use super::caller::Caller;
 use super::failure::{Failure, is_grpc};
 use super::headers::{
@@ -20,6 +20,7 @@ use super::origin::Destination;
 use super::switch::{Agreement, Wish};
 use super::tasks::{Handover, Tasks};
 use super::upgrade::{Hold, Side, Splice};
+use super::upload::RequestBody;
 use super::{HttpIngress, Route};
 
 /// Whether a caller may use the ingress at all.
@@ -140,7 +141,7 @@ impl HttpIngress {
                 switch
             }
         };
-        let destination = Destination {
+        let mut destination = Destination {
             link,
             service,
             protocol,
@@ -151,7 +152,14 @@ impl HttpIngress {
         let answer = if switch.is_connect() {
             self.origins.connect(&destination, request).await
         } else {
-            self.origins.exchange(&destination, request).await
+            // Another session may be in its place by now, which need not expose the same.
+            let service = destination.service.clone();
+            let lookup = || {
+                let link = (self.lookup)(&cluster).filter(Link::is_open)?;
+                (link.service_protocol(&service) == Some(protocol)).then_some(link)
+            };
+            let destination = &mut destination;
+            self.origins.exchange(destination, request, lookup).await
         };
         let response = answer.inspect_err(|failure| {
             let (ingress, service, code) = (&self.name, &destination.service, failure.code());

@@ -14,12 +14,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::super::body::{OriginBody, RequestBody};
+use super::super::body::OriginBody;
 use super::super::failure::Failure;
 use super::super::limits::{MAX_HEAD, ORIGIN_STREAM_WINDOW, ORIGIN_WINDOW, SEND_BUFFER};
 use super::super::link::{Link, OriginIo, Verdict};
 use super::super::metrics::Protocol;
 use super::super::tasks::{Handover, TaskOwner, Tasks};
+use super::super::upload::RequestBody;
 use super::{Destination, Lease, Origins, SendError, failure};
 
 /// The length of a frame's header, which begins with the length of the rest (RFC 9113 §4.1).

@@ -4,19 +4,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::header::EXPECT;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::body::{RequestBody, Upload};
 use super::super::failure::Failure;
 use super::super::limits::{KEEP_ALIVE_MARGIN, ORIGIN_BUFFER, READY_WAIT};
 use super::super::link::Verdict;
 use super::super::metrics::Protocol;
 use super::super::pool::Health;
+use super::super::upload::{RequestBody, Upload};
 use super::{Destination, Origins, Pool, Reuse, SendError, failure};
 
 /// A connection. Dropping it closes it once its exchange, if any, is over.
@@ -129,6 +130,15 @@ impl Http1Lease {
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         self.upload = request.body_mut().begin(None);
+        if expects_continue(request.headers()) && !self.upload.is_complete() {
+            self.upload.hold();
+            let upload = self.upload.clone();
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    upload.release();
+                }
+            });
+        }
         let connection = self.connection.as_mut().expect("the lease has not ended");
         let mut answer = pin!(connection.sender.try_send_request(request));
         // If this future is dropped, the guard goes first: the connection must be cut before
@@ -139,6 +149,13 @@ impl Http1Lease {
         match answered {
             Ok(response) => {
                 self.keep_alive = keep_alive(response.headers());
+                // Who begins with a success may be answering while it reads; who refuses does not
+                // read what it has not asked for.
+                if response.status().is_success() {
+                    self.upload.release();
+                } else {
+                    self.upload.refuse();
+                }
                 Ok(response)
             }
             Err(error) => Err(SendError::new(error, &connection.verdict, &self.upload)),
@@ -150,8 +167,12 @@ impl Http1Lease {
     }
 
     /// Keeps the connection for the next request. If the origin answered before it had the whole
-    /// request, the rest still goes to it, and then the connection closes.
+    /// request, the rest still goes to it, and then the connection closes; at once if it has
+    /// not asked for a body that waited for that.
     pub(super) fn finish(mut self) {
+        if self.upload.is_unwanted() {
+            return;
+        }
         if let Some(mut connection) = self.connection.take()
             && self.upload.is_complete()
         {
@@ -170,6 +191,12 @@ impl Drop for Http1Lease {
             connection.abort.cancel();
         }
     }
+}
+
+/// Whether the caller waits for a 100 before it sends the body (RFC 9110 §10.1.1).
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let expected = headers.get(EXPECT).map(HeaderValue::as_bytes);
+    expected.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// For how long the origin will keep an idle connection, if it says so. The field is no longer

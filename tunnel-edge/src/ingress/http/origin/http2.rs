@@ -13,7 +13,6 @@ use relay::OpenError;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::super::body::{RequestBody, Upload};
 use super::super::failure::Failure;
 use super::super::limits::{
     MAX_HEAD, OPEN_DEADLINE, ORIGIN_STREAM_WINDOW, ORIGIN_STREAMS, ORIGIN_WINDOW, SEND_BUFFER,
@@ -22,6 +21,7 @@ use super::super::link::{OriginIo, Verdict};
 use super::super::metrics::Protocol;
 use super::super::pool::Slot;
 use super::super::tasks::Tasks;
+use super::super::upload::{RequestBody, Upload};
 use super::{Destination, Origins, Pool, Reuse, SendError, failure};
 
 /// A place for one request on a connection.

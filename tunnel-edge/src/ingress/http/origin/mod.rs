@@ -20,13 +20,15 @@ use tokio::time::Instant;
 use self::connect::ConnectLease;
 use self::http1::{Http1, Http1Lease};
 use self::http2::{Http2, Http2Lease};
-use super::body::{OriginBody, RequestBody, Upload};
+use super::body::OriginBody;
 use super::failure::Failure;
 use super::limits::{MAX_IDLE, ORIGIN_IDLE, SWEEP_INTERVAL};
 use super::link::{Link, LinkId, Verdict};
 use super::metrics::{IngressMetrics, Protocol};
 use super::pool::{IdleStack, SharedSet};
+use super::replay::{Doubt, Replay, doubt};
 use super::tasks::{Handover, TaskOwner};
+use super::upload::{RequestBody, Upload};
 
 pub(super) use self::http2::Http2Slot;
 
@@ -64,27 +66,65 @@ impl Origins {
     /// Dropping the future, or later the answer's body before its end, gives the exchange up: the
     /// origin sees its connection (HTTP/1.1) or its stream (HTTP/2) reset.
     ///
-    /// A request is sent a second time only if it was given to a kept connection that was already
-    /// closed and took nothing of it.
+    /// A request that could not be answered is sent a second time, and no third time,
+    /// * if nothing of it was consumed: the stream was not opened, the kept connection had closed
+    ///   before, or an HTTP/2 origin says so (REFUSED_STREAM, or a GOAWAY that leaves its stream
+    ///   out: RFC 9113 §8.7);
+    /// * if its method is idempotent and its kept connection, or the session, ended before an
+    ///   answer began;
+    ///
+    /// provided that no more of its body was sent than is kept. `lookup` says over which session;
+    /// `to` then tells it. What a session did not take, and what a new connection failed of, is
+    /// only tried over another one.
     pub(super) async fn exchange(
         self: &Arc<Self>,
-        to: &Destination,
+        to: &mut Destination,
         request: Request<RequestBody>,
+        lookup: impl Fn() -> Option<Link>,
     ) -> Result<Response<OriginBody>, Failure> {
+        let mut since = Instant::now();
         let pool = self.pool(to);
-        let began = Instant::now();
-        let mut lease = self.lease(&pool, to, Reuse::Any).await?;
-        let unsent = match lease.send(request).await {
-            Ok(response) => return Ok(Lease::from(lease).attach(response)),
-            Err(error) => match error.unsent {
-                Some(request) if lease.is_reused() => request,
-                Some(_) | None => return Err(error.failure),
-            },
+        let (failure, again, another) = match self.lease(&pool, to, Reuse::Any).await {
+            Err(failure) => {
+                let again = (doubt(failure) == Doubt::Untouched).then_some(request);
+                (failure, again, true)
+            }
+            Ok(mut lease) => {
+                let replay = lease.may_be_refused() || request.method().is_idempotent();
+                let replay = replay.then(|| Replay::of(&request));
+                let error = match lease.send(request).await {
+                    Ok(response) => {
+                        if let Some(replay) = replay {
+                            replay.forget();
+                        }
+                        return Ok(Lease::from(lease).attach(response));
+                    }
+                    Err(error) => error,
+                };
+                let again = match error.unsent {
+                    Some(request) => Some(*request),
+                    None => replay.and_then(|replay| replay.again(error.doubt)),
+                };
+                if error.doubt == Doubt::Untouched {
+                    // Not to the connection on which it was refused, however new that is.
+                    since = Instant::now();
+                }
+                let another = !lease.is_reused() && error.doubt != Doubt::Untouched;
+                (error.failure, again, another)
+            }
         };
-        drop(lease);
+        let (Some(request), Some(link)) = (again, lookup()) else {
+            return Err(failure);
+        };
+        if another && link.id() == to.link.id() {
+            return Err(failure);
+        }
         self.metrics.retries.inc();
-        let mut lease = self.lease(&pool, to, Reuse::OpenedSince(began)).await?;
-        match lease.send(*unsent).await {
+        tracing::debug!(service = %to.service, code = failure.code(), "request is sent again");
+        to.link = link;
+        let pool = self.pool(to);
+        let mut lease = self.lease(&pool, to, Reuse::OpenedSince(since)).await?;
+        match lease.send(request).await {
             Ok(response) => Ok(Lease::from(lease).attach(response)),
             Err(error) => Err(error.failure),
         }
@@ -218,6 +258,14 @@ impl PoolLease {
         }
     }
 
+    /// Whether the origin can say that it has consumed nothing.
+    fn may_be_refused(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(_) => true,
+        }
+    }
+
     /// Whether the connection was there before the request.
     fn is_reused(&self) -> bool {
         match self {
@@ -272,6 +320,7 @@ impl Lease {
 #[derive(Debug)]
 struct SendError {
     failure: Failure,
+    doubt: Doubt,
     /// The request, if the connection has taken nothing of it.
     unsent: Option<Box<Request<RequestBody>>>,
 }
@@ -283,13 +332,35 @@ impl SendError {
         upload: &Upload,
     ) -> Self {
         let unsent = error.take_message().map(Box::new);
+        let error = error.into_error();
         let failure = if upload.is_stalled() {
             Failure::RequestTimeout
         } else {
-            failure(&error.into_error(), verdict)
+            failure(&error, verdict)
         };
-        Self { failure, unsent }
+        let doubt = if is_refusal(&error) && !upload.is_stalled() {
+            Doubt::Untouched
+        } else {
+            doubt(failure)
+        };
+        Self {
+            failure,
+            doubt,
+            unsent,
+        }
     }
+}
+
+/// Whether an HTTP/2 origin says that it has not processed the request (RFC 9113 §8.7).
+fn is_refusal(error: &hyper::Error) -> bool {
+    let Some(error) = std::error::Error::source(error) else {
+        return false;
+    };
+    error.downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // h2 gives up for a GOAWAY of the origin's exactly those streams that it leaves out.
+        error.is_remote() && (error.is_go_away() || (error.is_reset() && refused))
+    })
 }
 
 /// What an exchange failed of. If the tunnel gave a reason, that is it.

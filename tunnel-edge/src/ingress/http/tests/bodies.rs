@@ -9,11 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 use relay::AppProtocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::harness::{
-    Answer, CallerConn, Edge, HOST, channel, data, echo, empty, full, get, mirror, next,
-    read_to_end, request, until, within,
+    Answer, CallerConn, Edge, HOST, channel, data, echo, empty, full, get, mirror, next, request,
+    until, within,
 };
 
 /// Every pair of what the caller and the origin speak.
@@ -250,23 +249,6 @@ async fn head_and_empty_answers_have_no_body_but_their_length() {
         until(|| edge.ingress.origins.ready(&edge.destination(origin)) == 1).await;
         assert_eq!(edge.session.opened().len(), 1);
     }
-}
-
-#[tokio::test]
-async fn a_caller_that_expects_100_gets_it_and_is_answered() {
-    let edge = Edge::with_origin(AppProtocol::Http1, echo).await;
-    let mut socket = edge.connect().await;
-    let head = format!(
-        "POST / HTTP/1.1\r\nhost: {HOST}\r\nexpect: 100-continue\r\n\
-         content-length: 4\r\nconnection: close\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).await.unwrap();
-    let mut interim = [0; 25];
-    within(socket.read_exact(&mut interim)).await.unwrap();
-    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-    socket.write_all(b"body").await.unwrap();
-    let answer = read_to_end(&mut socket).await.unwrap();
-    assert!(answer.ends_with("\r\n\r\nbody"), "{answer}");
 }
 
 #[tokio::test]

@@ -312,7 +312,7 @@ pub(super) async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Strin
 }
 
 /// Reads frames of HTTP/2 until the first request's HEADERS.
-async fn until_request(stream: &mut (impl AsyncReadExt + Unpin)) {
+pub(super) async fn until_request(stream: &mut (impl AsyncReadExt + Unpin)) {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.unwrap();
     loop {

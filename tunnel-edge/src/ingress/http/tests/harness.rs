@@ -1,5 +1,6 @@
 //! An ingress on loopback, with an origin behind it.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use relay::AppProtocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +61,8 @@ pub(super) async fn until(done: impl Fn() -> bool) {
 pub(super) struct Edge {
     pub(super) ingress: Arc<HttpIngress>,
     pub(super) session: FakeSession,
+    /// What is found from one look to the next; the last from then on.
+    pub(super) sessions: Arc<Mutex<VecDeque<FakeSession>>>,
     pub(super) address: SocketAddr,
     pub(super) stop: CancellationToken,
     pub(super) serving: JoinHandle<()>,
@@ -88,9 +92,17 @@ impl Edge {
         let (session, streams) = FakeSession::new("web", protocol, worker);
         let mut registry = Registry::default();
         let metrics = HttpMetrics::register(&mut registry);
-        let found = session.clone();
+        let sessions = Arc::new(Mutex::new(VecDeque::from([session.clone()])));
+        let found = sessions.clone();
         let lookup = Box::new(move |cluster: &certs::ClusterId| {
-            (cluster.to_string() == "acme/demo").then(|| Link::Fake(found.clone()))
+            (cluster.to_string() == "acme/demo").then(|| {
+                let mut sessions = found.lock();
+                let next = sessions.pop_front().unwrap();
+                if sessions.is_empty() {
+                    sessions.push_back(next.clone());
+                }
+                Link::Fake(next)
+            })
         });
         let ingress = HttpIngress::over_links("main".to_owned(), route, lookup, &metrics);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -106,6 +118,7 @@ impl Edge {
         let edge = Self {
             ingress,
             session,
+            sessions,
             address,
             stop,
             serving,

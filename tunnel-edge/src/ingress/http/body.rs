@@ -8,6 +8,7 @@ use http::Version;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::caller::{BusyGuard, CutGuard};
+use super::failure::ERROR_HEADER;
 use super::metrics::RequestGuard;
 use super::origin::Lease;
 
@@ -74,15 +75,25 @@ impl OriginBody {
         }
     }
 
+    /// Whether nothing follows the head.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbound.body.is_end_stream()
+    }
+
     /// The connection, of an answer that switches protocols and so has no body.
     pub(super) fn take_lease(&mut self) -> Option<Lease> {
         self.lease.take()
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
-        let frame = ready!(self.inbound.poll_frame(cx));
-        match &frame {
-            Some(Ok(_)) => {}
+        let mut frame = ready!(self.inbound.poll_frame(cx));
+        match &mut frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    // Only the edge says this, at either end of an answer.
+                    trailers.remove(ERROR_HEADER);
+                }
+            }
             // Dropping a lease gives the exchange up.
             Some(Err(_)) => self.lease = None,
             None => self.finish(),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use certs::ClusterId;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use relay::{AppProtocol, ServiceName};
 
@@ -131,6 +131,9 @@ impl HttpIngress {
         let host = host.map_err(|_| Failure::BadHost)?;
         let switch = match protocol {
             AppProtocol::Tcp | AppProtocol::Http1 => {
+                if !body.is_end_stream() {
+                    chunk_for_trailers(&mut parts.headers);
+                }
                 let switch = wish.for_http1(&mut parts, &mut hop)?;
                 for_http1(&mut parts, host.as_str(), &hop, !body.is_end_stream());
                 switch
@@ -168,6 +171,9 @@ impl HttpIngress {
         let (mut parts, body) = response.into_parts();
         let agreement = switch.judge(&mut parts)?;
         for_caller(&mut parts, agreement == Agreement::Switched);
+        if caller_version == Version::HTTP_11 && hop.trailers && !body.is_empty() {
+            chunk_for_trailers(&mut parts.headers);
+        }
         let link = match agreement {
             Agreement::No => None,
             Agreement::Switched => {
@@ -176,6 +182,15 @@ impl HttpIngress {
             }
         };
         Ok((Response::from_parts(parts, body), link))
+    }
+}
+
+/// Trailers need chunks over HTTP/1.1, also where HTTP/2 had a length (RFC 9112 §7.1.2). hyper sends
+/// those that are announced (RFC 9110 §6.6.2).
+fn chunk_for_trailers(headers: &mut HeaderMap) {
+    if headers.contains_key(TRAILER) {
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

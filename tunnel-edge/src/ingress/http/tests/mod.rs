@@ -11,5 +11,6 @@ mod lifetime;
 mod pooling;
 mod retries;
 mod stalls;
+mod trailers;
 mod upgrades;
 mod websockets;

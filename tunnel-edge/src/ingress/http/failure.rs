@@ -30,17 +30,28 @@
 //! | `upgrade_declined` | 502 | 12 | the origin answered CONNECT with success, but goes on in HTTP | service's owner |
 //! | `protocol`, `internal` | 502 | 13 | a fault in the tunnel | report it |
 //!
-//! Callers of gRPC (`content-type: application/grpc…`) get HTTP 200 with the gRPC code in
-//! `grpc-status` and no body ("Trailers-Only"), since their libraries look nowhere else.
+//! Callers of gRPC and gRPC-Web (`content-type: application/grpc…`) get HTTP 200 with the gRPC code
+//! in `grpc-status`, their content type and no body ("Trailers-Only"), since their libraries look
+//! nowhere else.
+//!
+//! What is no request to HTTP's parser is answered by the parser itself, without `causeway-error`;
+//! `serve` counts it as [`HEAD_MALFORMED`] or [`HEAD_TOO_LARGE`].
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use relay::{OpenError, ResetCode};
 
 use super::body::ResponseBody;
+use super::grpc::{Dialect, Status};
 
 /// The header that says that an answer is the tunnel's and not the origin's, and why.
 pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("causeway-error");
+
+/// How a head is counted that is not HTTP (400).
+pub(super) const HEAD_MALFORMED: &str = "head_malformed";
+
+/// How a head is counted that is too large (431, or 414 for its target).
+pub(super) const HEAD_TOO_LARGE: &str = "head_too_large";
 
 /// How long a caller should wait before it tries again, in seconds.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -87,26 +98,26 @@ impl Failure {
         self.answer().code
     }
 
-    /// The answer for a caller; `grpc` as [`is_grpc`] says.
-    pub(super) fn response(self, grpc: bool) -> Response<ResponseBody> {
+    /// The answer for a caller.
+    pub(super) fn response(self, dialect: Dialect) -> Response<ResponseBody> {
         let answer = self.answer();
-        let mut response = if grpc {
-            let mut response = Response::new(ResponseBody::empty());
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(
-                "grpc-status",
-                HeaderValue::from_static(answer.grpc.number()),
-            );
-            headers.insert("grpc-message", HeaderValue::from_static(answer.text));
-            response
-        } else {
-            let text = format!("causeway: {} ({})\n", answer.text, answer.code);
-            let mut response = Response::new(ResponseBody::text(text));
-            *response.status_mut() = answer.status;
-            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, plain);
-            response
+        let mut response = match dialect {
+            Dialect::Grpc(kind) => {
+                let mut response = Response::new(ResponseBody::empty());
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                headers.insert("grpc-status", answer.grpc.value());
+                headers.insert("grpc-message", HeaderValue::from_static(answer.text));
+                response
+            }
+            Dialect::Http => {
+                let text = format!("causeway: {} ({})\n", answer.text, answer.code);
+                let mut response = Response::new(ResponseBody::text(text));
+                *response.status_mut() = answer.status;
+                let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, plain);
+                response
+            }
         };
         let headers = response.headers_mut();
         headers.insert(ERROR_HEADER, HeaderValue::from_static(answer.code));
@@ -119,7 +130,7 @@ impl Failure {
 
     /// The table of this module. The only place that knows what a failure means to a caller.
     fn answer(self) -> Answer {
-        use Grpc as G;
+        use Status as G;
         use StatusCode as S;
         let (code, status, grpc, text) = match self {
             Self::BadHost => (
@@ -291,48 +302,11 @@ impl Failure {
     }
 }
 
-/// Whether a request with these headers comes from a gRPC library.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        value.len() >= GRPC.len() && value[..GRPC.len()].eq_ignore_ascii_case(GRPC)
-    })
-}
-
 struct Answer {
     code: &'static str,
     status: StatusCode,
-    grpc: Grpc,
+    grpc: Status,
     text: &'static str,
-}
-
-/// The gRPC status codes in use here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Grpc {
-    Cancelled,
-    InvalidArgument,
-    DeadlineExceeded,
-    NotFound,
-    PermissionDenied,
-    Unimplemented,
-    Internal,
-    Unavailable,
-}
-
-impl Grpc {
-    fn number(self) -> &'static str {
-        match self {
-            Self::Cancelled => "1",
-            Self::InvalidArgument => "3",
-            Self::DeadlineExceeded => "4",
-            Self::NotFound => "5",
-            Self::PermissionDenied => "7",
-            Self::Unimplemented => "12",
-            Self::Internal => "13",
-            Self::Unavailable => "14",
-        }
-    }
 }
 
 #[cfg(test)]
@@ -364,8 +338,8 @@ mod tests {
     }
 
     fn row(failure: Failure) -> String {
-        let plain = failure.response(false);
-        let grpc = failure.response(true);
+        let plain = failure.response(Dialect::Http);
+        let grpc = failure.response(Dialect::Grpc("application/grpc"));
         assert_eq!(plain.headers()[ERROR_HEADER], failure.code());
         assert_eq!(grpc.headers()[ERROR_HEADER], failure.code());
         assert_eq!(grpc.status(), StatusCode::OK);
@@ -373,13 +347,11 @@ mod tests {
         format!("{}|{}|{status}", failure.code(), plain.status().as_u16())
     }
 
-    /// What the documentation at the head of this file promises: `code|http|grpc`.
-    fn documented() -> Vec<String> {
-        let rows = include_str!("failure.rs")
-            .lines()
-            .filter_map(|line| line.strip_prefix("//! | `"));
+    /// What a table of the documentation promises: `code|http|grpc`, for each row with this
+    /// beginning.
+    fn documented(text: &str, begin: &str) -> Vec<String> {
         let mut all = Vec::new();
-        for row in rows {
+        for row in text.lines().filter_map(|line| line.strip_prefix(begin)) {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
             for code in cells[0].split(',') {
                 let code = code.trim().trim_matches('`');
@@ -389,16 +361,28 @@ mod tests {
         all
     }
 
+    /// The table at the head of this file, and that for operators.
+    fn tables() -> [Vec<String>; 2] {
+        let manual = include_str!("../../../../docs/operations.md");
+        let (_, table) = manual.split_once("<!-- failures -->").unwrap();
+        let (table, _) = table.split_once("<!-- end -->").unwrap();
+        [
+            documented(include_str!("failure.rs"), "//! | `"),
+            documented(table, "| `"),
+        ]
+    }
+
     #[test]
     fn every_failure_is_answered_as_documented() {
-        let documented = documented();
-        let mut seen = std::collections::BTreeSet::new();
-        for failure in every_failure() {
-            let row = row(failure);
-            assert!(documented.contains(&row), "{failure:?}: {row}");
-            seen.insert(row);
+        for documented in tables() {
+            let mut seen = std::collections::BTreeSet::new();
+            for failure in every_failure() {
+                let row = row(failure);
+                assert!(documented.contains(&row), "{failure:?}: {row}");
+                seen.insert(row);
+            }
+            assert_eq!(seen.len(), documented.len(), "documented but never given");
         }
-        assert_eq!(seen.len(), documented.len(), "documented but never given");
     }
 
     #[test]
@@ -411,26 +395,10 @@ mod tests {
     #[test]
     fn only_what_helps_to_retry_says_when() {
         for failure in every_failure() {
-            let response = failure.response(false);
+            let response = failure.response(Dialect::Http);
             let retry = response.headers().contains_key(RETRY_AFTER);
             let expected = response.status() == StatusCode::SERVICE_UNAVAILABLE;
             assert_eq!(retry, expected, "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn grpc_is_recognised_by_its_content_type() {
-        for (value, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("Application/gRPC-web", true),
-            ("application/json", false),
-            ("application/gr", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            assert!(!is_grpc(&headers));
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-            assert_eq!(is_grpc(&headers), expected, "{value}");
         }
     }
 }

@@ -9,8 +9,8 @@
 //!
 //! * [`host`]: host names that name services.
 //! * `serve`, `caller`: accepting, deadlines and limits of callers' connections.
-//! * `request`: one request, from its head to its answer. `headers`, `failure`: what becomes of
-//!   the head, and what a caller is told when there is no answer.
+//! * `request`: one request, from its head to its answer. `headers`, `failure`, `grpc`: what
+//!   becomes of the head, and what a caller is told, in its words, when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
 //! * `replay`: what is kept of a request for a second attempt, and when there is one.
 //! * `body`: bodies, streamed in both directions; `upload`: those of requests.
@@ -39,6 +39,7 @@
 mod body;
 mod caller;
 mod failure;
+mod grpc;
 mod headers;
 pub mod host;
 mod limits;

@@ -11,7 +11,8 @@ use relay::{AppProtocol, ServiceName};
 
 use super::body::{OriginBody, ResponseBody};
 use super::caller::Caller;
-use super::failure::{Failure, is_grpc};
+use super::failure::Failure;
+use super::grpc::Dialect;
 use super::headers::{
     authority, for_caller, for_http1, for_http2, set_forwarded, take_hop_by_hop, traceparent,
 };
@@ -44,7 +45,7 @@ impl HttpIngress {
         let counted = self.metrics.request();
         let version = request.version();
         let busy = caller.busy(version == Version::HTTP_2);
-        let grpc = is_grpc(request.headers());
+        let dialect = Dialect::of(request.headers());
         let side = Side {
             upgrade: hyper::upgrade::on(&mut request),
             handover: Handover::of_this_request(),
@@ -85,7 +86,7 @@ impl HttpIngress {
             }
             Err(failure) => {
                 self.metrics.failed(failure.code());
-                let mut response = failure.response(grpc);
+                let mut response = failure.response(dialect);
                 if access == Access::Denied || failure == Failure::RequestTimeout {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);

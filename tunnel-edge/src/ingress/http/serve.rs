@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::HttpIngress;
 use super::caller::{Caller, CallerIo, Judgement};
+use super::failure::{HEAD_MALFORMED, HEAD_TOO_LARGE};
 use super::limits::{
     ACCEPT_PAUSE, CALLER_PING, CALLER_STREAM_WINDOW, CALLER_STREAMS, CALLER_WINDOW, GOODBYE,
     MAX_HEAD, MAX_HEADERS, SEND_BUFFER, WATCH_INTERVAL,
@@ -133,6 +134,7 @@ async fn speak_http(
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "connection of a caller failed");
+                    count_refused(ingress, &*error);
                 }
                 return;
             }
@@ -155,6 +157,15 @@ async fn speak_http(
                 }
             },
         }
+    }
+}
+
+/// Counts a head that hyper has refused in its own words, so that no request came about.
+fn count_refused(ingress: &HttpIngress, error: &(dyn std::error::Error + 'static)) {
+    match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_parse_too_large() => ingress.metrics.failed(HEAD_TOO_LARGE),
+        Some(error) if error.is_parse() => ingress.metrics.failed(HEAD_MALFORMED),
+        Some(_) | None => {}
     }
 }
 

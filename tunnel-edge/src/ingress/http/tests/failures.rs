@@ -8,7 +8,7 @@ use super::super::Route;
 use super::breaks::read_head;
 use super::fake::Refusal;
 use super::harness::{
-    Answer, Edge, HOST, TestBody, full, get, mirror, request, serve_origins, within,
+    Answer, Edge, HOST, TestBody, full, get, mirror, request, serve_origins, until, within,
 };
 
 fn to_host(host: &str) -> http::Request<TestBody> {
@@ -205,6 +205,17 @@ async fn heads_that_are_too_large_are_refused() {
             assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
         }
     }
+    let count = |code| {
+        let label = format!("{{ingress=\"main\",code=\"{code}\"}}");
+        edge.metric(&format!("causeway_http_failures_total{label}"))
+    };
+    until(|| count("head_too_large") == 2).await;
+    let answer = edge
+        .raw("GET / HTTP/1.1\r\nno colon\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    until(|| count("head_malformed") == 1).await;
     let mut request = get("/");
     request
         .headers_mut()

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use relay::AppProtocol;
 use tokio::sync::mpsc;
 
-use super::super::limits::{UPLOAD_STALL, WATCH_INTERVAL};
+use super::super::limits::{CALLER_PING, UPLOAD_STALL, WATCH_INTERVAL};
 use super::harness::{
     Answer, Edge, TestBody, channel, data, echo, full, next, request, until, within,
 };
@@ -94,4 +94,41 @@ async fn grpc_may_rest_between_two_messages() {
     silence(UPLOAD_STALL * 3).await;
     sender.send(data("second")).await.unwrap();
     assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "second");
+}
+
+/// The same for so long that callers are asked in between whether they are there: in steps that
+/// leave them real time to answer.
+async fn long_silence(time: std::time::Duration) {
+    let mut passed = std::time::Duration::ZERO;
+    while passed < time {
+        tokio::time::pause();
+        tokio::time::advance(CALLER_PING / 2).await;
+        tokio::time::resume();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        passed += CALLER_PING / 2;
+    }
+}
+
+#[tokio::test]
+async fn answers_may_rest_for_as_long_as_they_like() {
+    for origin in ORIGINS {
+        for version in CALLERS {
+            let (events, mut bodies) = mpsc::unbounded_channel();
+            let stream = move |_: Request<Incoming>| {
+                let (sender, body) = channel();
+                events.send(sender).unwrap();
+                let answer = Response::builder().header("content-type", "text/event-stream");
+                std::future::ready(answer.body(body).unwrap())
+            };
+            let edge = Edge::with_origin(origin, stream).await;
+            let mut caller = edge.caller(version).await;
+            let mut answer = caller.send(super::harness::get("/")).await.unwrap();
+            let events = within(bodies.recv()).await.unwrap();
+            for event in ["data: one\n\n", "data: two\n\n"] {
+                within(events.send(data(event))).await.unwrap();
+                assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), event);
+                long_silence(UPLOAD_STALL * 2).await;
+            }
+        }
+    }
 }

@@ -110,6 +110,42 @@ async fn long_silence(time: std::time::Duration) {
 }
 
 #[tokio::test]
+async fn a_call_that_streams_may_rest_before_it_is_answered() {
+    for kind in ["application/grpc", "application/connect+proto"] {
+        let (taken, mut takes) = mpsc::unbounded_channel();
+        let collect = move |request: Request<Incoming>| {
+            let taken = taken.clone();
+            async move {
+                let mut body = request.into_body();
+                let mut text = Vec::new();
+                while let Some(frame) = body.frame().await {
+                    text.extend(frame.unwrap().into_data().unwrap());
+                    taken.send(()).unwrap();
+                }
+                Response::<TestBody>::new(full(text))
+            }
+        };
+        let edge = Edge::with_origin(AppProtocol::H2, collect).await;
+        let mut caller = edge.caller(Version::HTTP_2).await;
+        let (sender, body) = channel();
+        let mut call = request("POST", "/", body);
+        let headers = call.headers_mut();
+        headers.insert("content-type", kind.parse().unwrap());
+        let call = tokio::spawn(async move {
+            let answer = caller.send_however_long(call).await.unwrap();
+            Answer::read(answer).await.text
+        });
+        sender.send(data("one")).await.unwrap();
+        within(takes.recv()).await.unwrap();
+        long_silence(UPLOAD_STALL * 2).await;
+        assert!(!call.is_finished(), "{kind}");
+        within(sender.send(data("two"))).await.unwrap();
+        drop(sender);
+        assert_eq!(within(call).await.unwrap(), "onetwo", "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn answers_may_rest_for_as_long_as_they_like() {
     for origin in ORIGINS {
         for version in CALLERS {

@@ -94,7 +94,12 @@ mod tests {
             (&full.ingresses, &full.upstreams)
         );
         let differing = tunnel_edge::config::Config::restart_keys(&plain, &full);
-        let no_defaults = ["listen.advertise", "telemetry.listen", "workers"];
+        let no_defaults = [
+            "listen.advertise",
+            "telemetry.listen",
+            "audit.file",
+            "workers",
+        ];
         assert!(
             differing.iter().all(|key| no_defaults.contains(key)),
             "{differing:?}"
@@ -108,7 +113,7 @@ mod tests {
             (&full.exposes, &full.forwards)
         );
         let differing = tunnel_client::config::Config::restart_keys(&plain, &full);
-        assert_eq!(differing, ["telemetry.listen"]);
+        assert_eq!(differing, ["telemetry.listen", "audit.file"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! * [`session`]: streams, credit, ends and resets, liveness. Pure.
 //! * [`transport`]: one small trait, and what implements it.
 //! * [`driver`]: runs a session over a connection, and the streams that users of this crate hold.
+//! * [`audit`]: a record for each stream.
 //! * [`memory`]: how much the process may use.
 //! * [`metrics`]: what both ends count.
 //! * [`pump`]: moves bytes between a stream and a local socket.
@@ -18,6 +19,7 @@
 //! * [`admin`]: health, metrics and status over HTTP.
 
 pub mod admin;
+pub mod audit;
 pub mod driver;
 pub mod listen;
 pub mod memory;

@@ -174,6 +174,7 @@ impl Keeper {
         let session = Session::start(
             established,
             self.options.clone(),
+            &self.cluster,
             self.worker.clone(),
             self.handler(&edge),
         );

@@ -8,6 +8,7 @@ use certs::{CertsError, ClusterId, Material, Role};
 use prometheus_client::registry::Registry;
 use relay::Workers;
 use relay::admin::{Admin, Listeners, register_process_metrics};
+use relay::audit::{AuditLog, AuditLogError};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
 use relay::memory::process_budget;
@@ -53,6 +54,9 @@ pub enum StartError {
     /// Its state directory cannot be used.
     #[error(transparent)]
     Replica(#[from] ReplicaError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditLogError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -69,7 +73,11 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Identity(_) | Self::NotAClient { .. } | Self::Configuration(_) => true,
-            Self::Replica(_) | Self::Bind(_) | Self::Watch(_) | Self::Threads(_) => false,
+            Self::Replica(_)
+            | Self::Audit(_)
+            | Self::Bind(_)
+            | Self::Watch(_)
+            | Self::Threads(_) => false,
         }
     }
 }
@@ -98,6 +106,10 @@ pub async fn run(
     let relay_metrics = Arc::new(RelayMetrics::register(&mut registry));
     let metrics = Arc::new(ClientMetrics::register(&mut registry));
     let reloads = Reloads::new(file.clone(), started, &mut registry);
+
+    let audit = config.audit.file.as_ref();
+    let audit = audit.map(|file| AuditLog::open(file, &mut registry));
+    let audit = audit.transpose()?;
 
     let watch = file.as_ref().map(|_| watch(&sources)).transpose()?;
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
@@ -135,7 +147,12 @@ pub async fn run(
         replica: replica.id.clone(),
         instance: Instance::from_bytes(rand::random()),
         limits: limits(&config.session),
-        options: SessionOptions::new(&config.session, Arc::new(process_budget()), relay_metrics),
+        options: SessionOptions::new(
+            &config.session,
+            Arc::new(process_budget()),
+            relay_metrics,
+            audit.clone(),
+        ),
         cluster: cluster.to_string(),
         worker: workers.first().clone(),
         exposes: exposes.clone(),
@@ -169,6 +186,13 @@ pub async fn run(
     served.cancel();
     if let Err(error) = serving.await {
         tracing::error!(%error, "serving health and status failed");
+    }
+    if let Some(audit) = audit
+        && tokio::task::spawn_blocking(move || audit.close())
+            .await
+            .is_err()
+    {
+        tracing::error!("closing the audit log failed");
     }
     Ok(())
 }

@@ -152,7 +152,13 @@ impl Admission {
         self.metrics.handshake("admitted");
         let handler = self.handler(&cluster);
         let hello = established.hello.clone();
-        let session = Session::start(established, self.options.clone(), worker, handler);
+        let session = Session::start(
+            established,
+            self.options.clone(),
+            &cluster.to_string(),
+            worker,
+            handler,
+        );
         tracing::info!(
             %cluster, replica = %hello.replica, session = %session.id(), %remote, "client connected"
         );

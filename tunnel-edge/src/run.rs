@@ -11,6 +11,7 @@ use certs::{CertsError, Label, Material, Role};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use relay::Workers;
 use relay::admin::{Admin, Listeners, register_process_metrics};
+use relay::audit::{AuditLog, AuditLogError};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
 use relay::memory::process_budget;
@@ -66,6 +67,9 @@ pub enum StartError {
     /// Its state directory cannot be used.
     #[error(transparent)]
     State(#[from] ResetKeyError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditLogError),
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -89,9 +93,12 @@ impl StartError {
             | Self::Tls(_)
             | Self::Quic(_)
             | Self::Configuration(_) => true,
-            Self::State(_) | Self::Bind(_) | Self::Tunnel(_) | Self::Watch(_) | Self::System(_) => {
-                false
-            }
+            Self::State(_)
+            | Self::Audit(_)
+            | Self::Bind(_)
+            | Self::Tunnel(_)
+            | Self::Watch(_)
+            | Self::System(_) => false,
         }
     }
 }
@@ -122,6 +129,10 @@ pub async fn run(
     let metrics = Arc::new(EdgeMetrics::register(&mut registry));
     let http_metrics = HttpMetrics::register(&mut registry);
     let reloads = Reloads::new(Some(file.clone()), started, &mut registry);
+
+    let audit = config.audit.file.as_ref();
+    let audit = audit.map(|file| AuditLog::open(file, &mut registry));
+    let audit = audit.transpose()?;
 
     let watch = watch(&sources)?;
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
@@ -169,7 +180,12 @@ pub async fn run(
         edge: name.to_string(),
         instance: Instance::from_bytes(rand::random()),
         limits: limits(&config.session),
-        options: SessionOptions::new(&config.session, Arc::new(process_budget()), relay_metrics),
+        options: SessionOptions::new(
+            &config.session,
+            Arc::new(process_budget()),
+            relay_metrics,
+            audit.clone(),
+        ),
         advertise: config.advertise.iter().map(ToString::to_string).collect(),
         handshake_timeout: config.session.handshake_timeout,
         tasks: TaskTracker::new(),
@@ -198,6 +214,13 @@ pub async fn run(
     served.cancel();
     if let Err(error) = serving.await {
         tracing::error!(%error, "serving health and status failed");
+    }
+    if let Some(audit) = audit
+        && tokio::task::spawn_blocking(move || audit.close())
+            .await
+            .is_err()
+    {
+        tracing::error!("closing the audit log failed");
     }
     Ok(())
 }

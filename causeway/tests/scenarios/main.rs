@@ -7,6 +7,7 @@
     reason = "a test states its expectation by unwrapping"
 )]
 
+mod audit;
 mod backpressure;
 mod bad_input;
 mod half_close;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::shared::{ClosedBy, Shared, close};
 use super::stream::{Stream, StreamHandle};
+use crate::audit::Entry;
 use crate::proto::{CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, StreamHeader};
 use crate::session::{Opened, Violation};
 use crate::transport::{BoxFuture, RecvHalf, StreamBroken, TransportStream};
@@ -120,6 +121,15 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
         }
     }
     let handle = StreamHandle::new(shared.clone(), open.stream);
+    handle.audit(|parties| {
+        let Open {
+            service,
+            caller,
+            traceparent,
+            ..
+        } = open.clone();
+        Entry::new(parties, service, caller, traceparent)
+    });
     let mut stream = match Stream::accepted(handle, transport, early) {
         Ok(stream) => stream,
         Err(violation) => {

@@ -15,6 +15,7 @@ use super::handshake::Established;
 use super::reset::Reset;
 use super::shared::{Closed, ClosedBy, Shared, close, now};
 use super::stream::{Stream, StreamHandle};
+use crate::audit::{AuditLog, Entry, Parties};
 use crate::metrics::RelayMetrics;
 use crate::proto::{
     AppProtocol, Caller, Close, CloseCode, Limits, Open, Opener, ServiceInfo, ServiceName,
@@ -42,6 +43,8 @@ pub struct SessionOptions {
     pub liveness: LivenessConfig,
     /// Where the session counts.
     pub metrics: Arc<RelayMetrics>,
+    /// Where its streams are recorded, if they are.
+    pub audit: Option<Arc<AuditLog>>,
 }
 
 impl SessionOptions {
@@ -50,6 +53,7 @@ impl SessionOptions {
         settings: &SessionSettings,
         process_budget: Arc<ProcessBudget>,
         metrics: Arc<RelayMetrics>,
+        audit: Option<Arc<AuditLog>>,
     ) -> Self {
         Self {
             stream_window: settings.stream_window,
@@ -62,6 +66,7 @@ impl SessionOptions {
                 idle_dead: settings.idle_dead_after,
             },
             metrics,
+            audit,
         }
     }
 }
@@ -164,10 +169,12 @@ impl Drop for EndOnDrop {
 }
 
 impl Session {
-    /// Starts the session's tasks on `worker`, which must be where this is called.
+    /// Starts the session's tasks on `worker`, which must be where this is called. `cluster` is the
+    /// client's, for the records of its streams.
     pub fn start(
         established: Established,
         options: SessionOptions,
+        cluster: &str,
         worker: WorkerHandle,
         handler: StreamHandler,
     ) -> Self {
@@ -195,11 +202,24 @@ impl Session {
             },
             now(),
         );
+        let parties = options.audit.map(|log| Parties {
+            log,
+            cluster: cluster.to_owned(),
+            replica: hello.replica.to_string(),
+            edge: ack.edge.clone(),
+            session: ack.session,
+        });
         let services = match side {
             Opener::Initiator => Vec::new(),
             Opener::Responder => hello.services,
         };
-        let shared = Arc::new(Shared::new(connection, state, services, options.metrics));
+        let shared = Arc::new(Shared::new(
+            connection,
+            state,
+            services,
+            options.metrics,
+            parties,
+        ));
         let finished = CancellationToken::new();
         let counted = worker.count_session();
         let session = Self {
@@ -273,6 +293,14 @@ impl Session {
             .open()
             .await
             .map_err(|_| OpenError::SessionClosed)?;
+        handle.audit(|parties| {
+            let OpenRequest {
+                service,
+                caller,
+                traceparent,
+            } = request.clone();
+            Entry::new(parties, service, caller, traceparent)
+        });
         let mut header = BytesMut::new();
         StreamHeader::Open(Open {
             stream: handle.id(),

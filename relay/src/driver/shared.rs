@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::reset::Reset;
+use crate::audit::{Parties, Recording};
 use crate::metrics::RelayMetrics;
 use crate::proto::{Close, CloseCode, Control, ResetCode, ServiceInfo, StreamId};
 use crate::session::{Event, Over, ResetBy, SessionState, Violation};
@@ -22,6 +23,8 @@ use crate::transport::{Connection, ConnectionLost};
 pub(crate) struct Shared {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) metrics: Arc<RelayMetrics>,
+    /// Who the ends are, if streams are recorded.
+    pub(super) parties: Option<Parties>,
     locked: Mutex<Locked>,
     /// The control task has something to write, or an earlier deadline.
     control_due: Notify,
@@ -56,6 +59,8 @@ pub(super) struct Slot {
     watcher: Option<Waker>,
     connected: bool,
     over: Option<Over>,
+    /// Set once the handle is gone, if the stream is recorded.
+    record: Option<Recording>,
 }
 
 /// Which of a stream's users waits.
@@ -107,10 +112,12 @@ impl Shared {
         session: SessionState,
         services: Vec<ServiceInfo>,
         metrics: Arc<RelayMetrics>,
+        parties: Option<Parties>,
     ) -> Self {
         Self {
             connection,
             metrics,
+            parties,
             locked: Mutex::new(Locked {
                 session,
                 slots: HashMap::new(),
@@ -167,7 +174,11 @@ impl Shared {
             }
             Event::Over(id, over) => {
                 self.metrics.stream_over(&over);
-                if let Some(slot) = slots.get_mut(&id) {
+                let nobodys = |slot: &mut Slot| slot.record.take();
+                if let Some(record) = slots.get_mut(&id).and_then(nobodys) {
+                    slots.remove(&id);
+                    record.end(id, &over);
+                } else if let Some(slot) = slots.get_mut(&id) {
                     slot.over = Some(over);
                     wake.extend(slot.take_wakers());
                 }
@@ -257,10 +268,23 @@ impl Shared {
         locked.slots.insert(id, slot);
     }
 
-    /// The handle of a stream was dropped: what was not settled is reset.
-    pub(super) fn drop_slot(&self, id: StreamId) {
-        self.locked.lock().slots.remove(&id);
+    /// The handle of a stream was dropped: what was not settled is reset, and `record` made as soon
+    /// as it is known how the stream ended.
+    pub(super) fn drop_slot(&self, id: StreamId, record: Option<Recording>) {
         self.with(|session, _| session.abandon(id));
+        let mut locked = self.locked.lock();
+        let over = match (locked.slots.get_mut(&id), record) {
+            (Some(slot @ Slot { over: None, .. }), Some(record)) => {
+                slot.record = Some(record);
+                return;
+            }
+            (slot, record) => slot.and_then(|slot| slot.over.take()).zip(record),
+        };
+        locked.slots.remove(&id);
+        drop(locked);
+        if let Some((over, record)) = over {
+            record.end(id, &over);
+        }
     }
 
     /// Ready with what `found` finds, or with the reset of the stream; else `waiter` is woken when

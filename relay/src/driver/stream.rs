@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::io::StreamIo;
 use super::reset::Reset;
 use super::shared::{Shared, Waiter};
+use crate::audit::{Entry, Parties, Recording};
 use crate::proto::{FrameBuffer, Generation, MAX_HEADER_FRAME, ResetCode, StreamAnswer, StreamId};
 use crate::session::Violation;
 use crate::transport::{RecvHalf, SendHalf, StreamBroken, TransportStream};
@@ -52,12 +54,30 @@ pub struct StreamReceiver {
 pub(super) struct StreamHandle {
     shared: Arc<Shared>,
     id: StreamId,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
+    /// What the audit log will say, if there is one.
+    entry: OnceLock<Box<Entry>>,
 }
 
 impl StreamHandle {
     pub(super) fn new(shared: Arc<Shared>, id: StreamId) -> Self {
         shared.add_slot(id);
-        Self { shared, id }
+        Self {
+            shared,
+            id,
+            bytes_sent: AtomicU64::new(0),
+            bytes_received: AtomicU64::new(0),
+            entry: OnceLock::new(),
+        }
+    }
+
+    /// Has the stream recorded when it ends, if streams are.
+    pub(super) fn audit(&self, entry: impl FnOnce(Parties) -> Entry) {
+        if let Some(parties) = &self.shared.parties {
+            // Only whoever made the handle comes here, and once.
+            let _ = self.entry.set(Box::new(entry(parties.clone())));
+        }
     }
 
     pub(super) fn id(&self) -> StreamId {
@@ -67,7 +87,12 @@ impl StreamHandle {
 
 impl Drop for StreamHandle {
     fn drop(&mut self) {
-        self.shared.drop_slot(self.id);
+        let record = self.entry.take().map(|entry| Recording {
+            entry,
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            bytes_received: self.bytes_received.load(Ordering::Relaxed),
+        });
+        self.shared.drop_slot(self.id, record);
     }
 }
 
@@ -132,6 +157,13 @@ impl Stream {
     pub async fn connected(&mut self) -> Result<(), Reset> {
         let handle = self.sender.handle.clone();
         poll_fn(|cx| handle.shared.poll_connected(handle.id, cx)).await
+    }
+
+    /// What was dialled for the stream, for its record. `target` is called only if there is one.
+    pub fn note_target(&self, target: impl FnOnce() -> String) {
+        if let Some(entry) = self.sender.handle.entry.get() {
+            entry.dialled(target());
+        }
     }
 
     /// The acceptor's word that its target was reached.
@@ -216,6 +248,7 @@ impl StreamSender {
             .shared
             .with(|session, now| session.send_up_to(handle.id, wanted, now));
         handle.shared.count_sent(count);
+        handle.bytes_sent.fetch_add(count, Ordering::Relaxed);
         self.pending = self.uncounted.split_to(count as usize);
     }
 
@@ -366,6 +399,9 @@ impl StreamReceiver {
     fn count(&self, count: usize) -> Result<usize, Violation> {
         let handle = &self.handle;
         handle.shared.count_received(count as u64);
+        handle
+            .bytes_received
+            .fetch_add(count as u64, Ordering::Relaxed);
         handle
             .shared
             .with(|session, now| session.received(handle.id, count as u64, now))?;

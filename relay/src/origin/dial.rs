@@ -137,6 +137,7 @@ impl Origin {
     /// Dials for `stream`, says so to its opener, and pumps until it is over. What the opener is
     /// told of a failure is the code and `service`: the target's address is not its business.
     pub async fn serve(&self, stream: Stream, service: &ServiceName) -> Served {
+        stream.note_target(|| self.settings.target.to_string());
         let dialled = tokio::select! {
             dialled = self.dial() => dialled,
             _ = stream.over() => return Served::GivenUp,

@@ -13,6 +13,7 @@ use std::path::Path;
 
 mod address;
 mod admin;
+mod audit;
 mod document;
 mod include;
 mod numbers;
@@ -32,6 +33,7 @@ mod watch;
 
 pub use address::{Host, HostPort, HostPortError, ListenAddr, ListenAddrError};
 pub use admin::{ADMIN_KEYS, AdminSettings, TELEMETRY_KEYS, TelemetrySettings};
+pub use audit::{AUDIT_KEYS, AuditSettings};
 pub use document::{Document, SourceFile, Sources};
 pub use origin::{ORIGIN_KEYS, OriginOwner, OriginSettings};
 pub use problem::{Place, Problem, Problems};

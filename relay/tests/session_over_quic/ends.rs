@@ -333,6 +333,7 @@ fn start(established: Established, setup: &Setup, worker: WorkerHandle) -> End {
     let budget = Arc::new(ProcessBudget::new(1 << 30));
     let metrics = RelayMetrics::register(&mut prometheus_client::registry::Registry::default());
     let options = SessionOptions {
+        audit: None,
         stream_window: setup.window,
         growth_budget: setup.growth,
         process_budget: budget.clone(),
@@ -352,7 +353,7 @@ fn start(established: Established, setup: &Setup, worker: WorkerHandle) -> End {
         Box::pin(taken) as relay::transport::BoxFuture<'static, ()>
     };
     End {
-        session: Session::start(established, options, worker, Arc::new(handler)),
+        session: Session::start(established, options, "acme/demo", worker, Arc::new(handler)),
         incoming,
         budget,
     }

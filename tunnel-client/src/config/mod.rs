@@ -15,8 +15,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use relay::settings::{
-    ADMIN_KEYS, AdminSettings, Document, ListenAddr, Loaded, ORIGIN_KEYS, Problems, Reading,
-    SESSION_KEYS, Schema, SessionSettings, TELEMETRY_KEYS, TableSchema, TelemetrySettings, load,
+    ADMIN_KEYS, AUDIT_KEYS, AdminSettings, AuditSettings, Document, ListenAddr, Loaded,
+    ORIGIN_KEYS, Problems, Reading, SESSION_KEYS, Schema, SessionSettings, TELEMETRY_KEYS,
+    TableSchema, TelemetrySettings, load,
 };
 
 pub use dialing::{BackoffSettings, EdgeSettings, Transport};
@@ -39,6 +40,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The listener with health and metrics only.
     pub telemetry: TelemetrySettings,
+    /// Where streams are recorded.
+    pub audit: AuditSettings,
     /// What the control plane may call here: the allow-list. In the order of the file; no service twice.
     pub exposes: Vec<Expose>,
     /// What can be called in the control plane from here. In the order of the file; no service twice.
@@ -75,6 +78,11 @@ pub const SCHEMA: Schema = Schema {
             name: "telemetry",
             repeated: false,
             keys: &[TELEMETRY_KEYS],
+        },
+        TableSchema {
+            name: "audit",
+            repeated: false,
+            keys: &[AUDIT_KEYS],
         },
         TableSchema {
             name: "expose",
@@ -151,6 +159,7 @@ impl Config {
             session,
             admin,
             telemetry,
+            audit: AuditSettings::read(&reading.section("audit")),
             exposes,
             forwards,
             workers: usize::try_from(workers).ok()?,
@@ -168,6 +177,7 @@ impl Config {
             session,
             admin,
             telemetry,
+            audit,
             exposes: _,
             forwards: _,
             workers,
@@ -187,6 +197,7 @@ impl Config {
             ("session", *session != new.session),
             ("admin.listen", *admin != new.admin),
             ("telemetry.listen", *telemetry != new.telemetry),
+            ("audit.file", *audit != new.audit),
             ("workers", *workers != new.workers),
         ]
         .into_iter()

@@ -16,9 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use relay::settings::{
-    ADMIN_KEYS, AdminSettings, Document, HostPort, ListenAddr, Loaded, ORIGIN_KEYS, Problems,
-    Reading, SESSION_KEYS, Schema, SessionSettings, TELEMETRY_KEYS, TableSchema, TelemetrySettings,
-    load,
+    ADMIN_KEYS, AUDIT_KEYS, AdminSettings, AuditSettings, Document, HostPort, ListenAddr, Loaded,
+    ORIGIN_KEYS, Problems, Reading, SESSION_KEYS, Schema, SessionSettings, TELEMETRY_KEYS,
+    TableSchema, TelemetrySettings, load,
 };
 
 pub use callers::{Callers, CallersError};
@@ -46,6 +46,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The listener with health and metrics only.
     pub telemetry: TelemetrySettings,
+    /// Where streams are recorded.
+    pub audit: AuditSettings,
     /// What turns callers into streams. In the order of the file; no name twice.
     pub ingresses: Vec<Ingress>,
     /// What compute planes may call here. In the order of the file; no service twice.
@@ -82,6 +84,11 @@ pub const SCHEMA: Schema = Schema {
             name: "telemetry",
             repeated: false,
             keys: &[TELEMETRY_KEYS],
+        },
+        TableSchema {
+            name: "audit",
+            repeated: false,
+            keys: &[AUDIT_KEYS],
         },
         TableSchema {
             name: "ingress",
@@ -181,6 +188,7 @@ impl Config {
             max_handshakes: count(max_handshakes)?,
             admin,
             telemetry,
+            audit: AuditSettings::read(&reading.section("audit")),
             ingresses,
             upstreams,
             workers: count(workers)?,
@@ -200,6 +208,7 @@ impl Config {
             max_handshakes,
             admin,
             telemetry,
+            audit,
             ingresses: _,
             upstreams: _,
             workers,
@@ -217,6 +226,7 @@ impl Config {
             ),
             ("admin.listen", *admin != new.admin),
             ("telemetry.listen", *telemetry != new.telemetry),
+            ("audit.file", *audit != new.audit),
             ("workers", *workers != new.workers),
         ]
         .into_iter()

@@ -156,26 +156,25 @@ const cases = {
     return `${status.code}`;
   },
   async cancel_after_begin() {
-    const id = marked();
     const { status } = await single((done) => {
-      const call = stub.ClientStream(metadata({ "call-id": id }), done);
-      // The call has begun once a message of it was taken. The pause is because Node ends a stream
-      // before it resets it: the server shall not have answered by then.
+      const call = stub.ClientStream(done);
+      // The call has begun once a message of it was taken.
       call.write({ payload: Buffer.from("x"), pause_ms: 60_000 }, () => call.cancel());
       return call;
     });
-    const { end } = await fate(id);
-    assert.deepStrictEqual([status.code, end], [1, "cancelled"]);
-    return `${told(status)}, server: ${end}`;
+    assert.strictEqual(status.code, 1);
+    // The server may have seen the call, its message, or nothing of it at all.
+    return told(status);
   },
   async cancel_after_first_response() {
     const id = marked();
     const call = stub.Bidirectional(metadata({ "call-id": id }));
     const ended = all(call);
     const answer = next(call);
-    call.write({ payload: Buffer.alloc(27182), response_sizes: [31415] });
+    // The server rests before the second response.
+    call.write({ payload: Buffer.alloc(27182), response_sizes: [31415, 1], pause_ms: 60_000 });
     await answer;
-    call.write({ response_sizes: [1], pause_ms: 60_000 }, () => call.cancel());
+    call.cancel();
     const { status } = await ended;
     const { end } = await fate(id);
     assert.deepStrictEqual([status.code, end], [1, "cancelled"]);

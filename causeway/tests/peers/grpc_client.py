@@ -215,8 +215,7 @@ def marked():
 
 @case
 async def cancel_after_begin(stub):
-    call_id = marked()
-    call = stub.ClientStream(metadata=(("call-id", call_id),))
+    call = stub.ClientStream()
     # The call has begun once a message of it was taken.
     await call.write(messages.Request(payload=b"x", pause_ms=60_000))
     call.cancel()
@@ -225,16 +224,17 @@ async def cancel_after_begin(stub):
         raise AssertionError("completed")
     except asyncio.CancelledError:
         pass
-    fate = await stub.Fate(messages.Call(id=call_id))
-    expect(fate.end == "cancelled", fate)
-    return f"{(await call.code()).name}, server: {fate.end}"
+    # The server may have seen the call, its message, or nothing of it at all.
+    return (await call.code()).name
 
 
 @case
 async def cancel_after_first_response(stub):
     call_id = marked()
     call = stub.Bidirectional(metadata=(("call-id", call_id),))
-    await call.write(messages.Request(payload=bytes(27182), response_sizes=[31415]))
+    # The server rests before the second response.
+    request = messages.Request(payload=bytes(27182), response_sizes=[31415, 1], pause_ms=60_000)
+    await call.write(request)
     expect(len((await call.read()).payload) == 31415, "another payload")
     call.cancel()
     fate = await stub.Fate(messages.Call(id=call_id))
@@ -298,7 +298,7 @@ async def main(address):
             try:
                 outcome = await asyncio.wait_for(function(stub), PATIENCE)
             except Exception as error:
-                outcome = f"FAIL {error!r}"
+                outcome = "FAIL " + " ".join(repr(error).split())
             print(f"{function.__name__}\t{outcome}", flush=True)
 
 

@@ -49,10 +49,10 @@ function failure(request) {
 
 async function respond(request, call) {
   for (const size of request.response_sizes) {
-    if (request.pause_ms) await pause(request.pause_ms);
     if (!call.write({ payload: Buffer.alloc(size) })) {
       await new Promise((resolve) => call.once("drain", resolve));
     }
+    if (request.pause_ms) await pause(request.pause_ms);
   }
   return failure(request);
 }

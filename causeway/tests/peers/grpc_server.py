@@ -25,7 +25,9 @@ class Fate:
 
     def begin(self, context):
         remaining = context.time_remaining()
-        self.deadline = -1 if remaining is None else round(remaining)
+        # None, or centuries, if the caller set none.
+        has_one = remaining is not None and remaining < 1e6
+        self.deadline = round(remaining) if has_one else -1
         if not context.add_callback(self.over.set):
             self.over.set()
 
@@ -58,8 +60,8 @@ def fail(request, context):
 
 def responses(request, context, fate):
     for size in request.response_sizes:
-        pause(request, fate)
         yield messages.Response(payload=bytes(size))
+        pause(request, fate)
     fail(request, context)
 
 

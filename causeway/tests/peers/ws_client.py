@@ -209,7 +209,7 @@ async def main(address):
         try:
             outcome = await asyncio.wait_for(function(open), PATIENCE)
         except Exception as error:
-            outcome = f"FAIL {error!r}"
+            outcome = "FAIL " + " ".join(repr(error).split())
         print(f"{function.__name__}\t{outcome}", flush=True)
 
 

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::{Pattern, Plane, Process, Side, is_root, peer, python, wait_for};
+use crate::support::{Pattern, Plane, Process, Side, peer, python, wait_for};
 
 /// nginx behind a unix socket; curl speaks HTTP/1.1 and HTTP/2 to the ingress.
 #[test]
@@ -79,127 +79,6 @@ fn nginx_and_curl() {
         assert_eq!(status("/big", &["--head"]), "200", "{version}");
     }
     assert_eq!(plane.sessions().len(), 1);
-}
-
-/// redis through a tcp ingress: many commands in flight, large values, a subscription.
-#[test]
-fn redis() {
-    let (Some(server), Some(cli)) = (peer("redis-server"), peer("redis-cli")) else {
-        return;
-    };
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("redis.sock");
-    let _redis = Process::start(
-        "redis",
-        Command::new(server)
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .current_dir(directory.path()),
-        &directory.path().join("redis.log"),
-    );
-    wait_for("redis", || socket.exists().then_some(()));
-    let mut plane = Plane::builder()
-        .expose("cache", &format!("unix://{}", socket.display()))
-        .tcp_ingress("cache")
-        .start();
-    let address = plane.ingress("cache");
-    let (host, port) = (address.ip().to_string(), address.port().to_string());
-    let redis = |words: &[&str]| {
-        let output = run(Command::new(&cli)
-            .args(["-h", &host, "-p", &port])
-            .args(words));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    };
-    assert_eq!(redis(&["SET", "key", "value"]), "OK");
-    assert_eq!(redis(&["GET", "key"]), "value");
-    assert_eq!(redis(&["SETRANGE", "large", "10000000", "end"]), "10000003");
-    assert_eq!(redis(&["GET", "large"]).len(), 10_000_003);
-    if let Some(benchmark) = peer("redis-benchmark") {
-        let output = run(Command::new(benchmark).args([
-            "-h", &host, "-p", &port, "-t", "set,get", "-n", "20000", "-c", "20", "-P", "8", "-q",
-        ]));
-        let output = String::from_utf8(output.stdout).unwrap();
-        assert!(output.contains("GET:"), "{output}");
-    }
-}
-
-/// PostgreSQL as an upstream: a customer's job calls a database of the control plane.
-#[test]
-fn postgresql() {
-    let (Some(initdb), Some(postgres), Some(psql)) =
-        (peer("initdb"), peer("postgres"), peer("psql"))
-    else {
-        return;
-    };
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    // The server refuses to run as root.
-    let root = is_root();
-    if root {
-        run(Command::new("chown").arg("postgres").arg(directory.path()));
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let unprivileged = |program: &Path| {
-        let mut command = Command::new(if root { Path::new("setpriv") } else { program });
-        if root {
-            command
-                .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
-                .arg(program);
-        }
-        command.current_dir(directory.path());
-        command
-    };
-    run(unprivileged(&initdb)
-        .args(["-U", "causeway", "-A", "trust", "--no-sync", "-D"])
-        .arg(&data));
-    let _postgres = Process::start(
-        "postgres",
-        unprivileged(&postgres)
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=", "-F", "-k"])
-            .arg(directory.path()),
-        &directory.path().join("postgres.log"),
-    );
-    let socket = directory.path().join(".s.PGSQL.5432");
-    wait_for("postgres", || socket.exists().then_some(()));
-
-    let mut plane = Plane::builder()
-        .forward("db", &format!("unix://{}", socket.display()))
-        .start();
-    let forward = plane.forward("db");
-    let query = |sql: &str| {
-        let output = Command::new(&psql)
-            .args([
-                "-h",
-                &forward.ip().to_string(),
-                "-p",
-                &forward.port().to_string(),
-            ])
-            .args([
-                "-U",
-                "causeway",
-                "-d",
-                "postgres",
-                "-At",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-c",
-                sql,
-            ])
-            .output()
-            .unwrap();
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
-    };
-    wait_for("the database to answer", || query("select 1"));
-    query("create table t as select n, md5(n::text) as h from generate_series(1, 200000) n")
-        .unwrap();
-    let rows = query("select n, h from t order by n").unwrap();
-    assert_eq!(rows.lines().count(), 200_000);
-    assert!(rows.starts_with("1|c4ca4238a0b923820dcc509a6f75849b\n"));
 }
 
 /// Python's websockets against the hello service: text, binary, a large message and a close.

@@ -9,6 +9,8 @@ mod connect;
 mod git;
 mod grpc;
 mod grpc_restart;
+mod postgresql;
+mod redis;
 mod ssh;
 mod websocket;
 

@@ -1,0 +1,196 @@
+//! PostgreSQL by its own clients: transactions, cancelled queries, and a gigabyte each way.
+
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::{Comparison, Report};
+use crate::support::{
+    Process, fails, is_root, listens, peer, port_for_server, read_digest, succeeds,
+};
+
+/// How many rows of [`ROW`] bytes are copied: 1 GiB.
+const ROWS: usize = 1 << 20;
+/// A row of text, with its end.
+const ROW: usize = 1 << 10;
+
+/// A server of its own, that trusts everyone on loopback and writes nothing to the disk in earnest.
+struct Postgres {
+    directory: TempDir,
+    address: SocketAddr,
+    psql: PathBuf,
+    pgbench: PathBuf,
+    _process: Process,
+}
+
+impl Postgres {
+    fn start() -> Option<Self> {
+        let (initdb, postgres) = (peer("initdb")?, peer("postgres")?);
+        let (psql, pgbench) = (peer("psql")?, peer("pgbench")?);
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        // The server refuses to run as root.
+        let root = is_root();
+        if root {
+            let mut chown = Command::new("chown");
+            let owned = chown.arg("postgres").arg(directory.path()).status();
+            assert!(owned.unwrap().success());
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let unprivileged = |program: &Path| {
+            let mut command = Command::new(if root { Path::new("setpriv") } else { program });
+            if root {
+                command
+                    .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+                    .arg(program);
+            }
+            command.current_dir(directory.path());
+            command
+        };
+        let made = unprivileged(&initdb)
+            .args(["-U", "causeway", "-A", "trust", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
+        let process = Process::start(
+            "postgres",
+            unprivileged(&postgres)
+                .arg("-D")
+                .arg(&data)
+                .args(["-c", "listen_addresses=127.0.0.1", "-F", "-k"])
+                .arg(directory.path())
+                .args(["-p", &address.port().to_string()]),
+            &directory.path().join("postgres.log"),
+        );
+        listens("postgres", address);
+        let this = Self {
+            directory,
+            address,
+            psql,
+            pgbench,
+            _process: process,
+        };
+        crate::support::wait_for("the database", || {
+            let mut probe = this.psql(address, "select 1");
+            probe.output().unwrap().status.success().then_some(())
+        });
+        Some(this)
+    }
+
+    fn at(&self, program: &Path, address: SocketAddr) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(["-h", "127.0.0.1", "-p", &address.port().to_string()])
+            .args(["-U", "causeway"])
+            .current_dir(self.directory.path());
+        command
+    }
+
+    fn psql(&self, address: SocketAddr, sql: &str) -> Command {
+        let mut command = self.at(&self.psql, address);
+        command.args(["-d", "postgres", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        command
+    }
+}
+
+#[test]
+fn postgresql() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    Comparison::of("tcp", postgres.address).run(|address| {
+        let mut report = Report::default();
+        let query = |sql: &str| succeeds(&mut postgres.psql(address, sql), Stdio::null());
+        let rows = "select n, md5(n::text) from generate_series(1, 200000) n";
+        report.add("many rows", query(rows));
+        let wrong = "select 1/0";
+        let mut wrong = postgres.psql(address, wrong);
+        report.add("an error", fails(&mut wrong, Stdio::null()));
+        let notified = "listen news; notify news, 'hello'; select 1";
+        let told = query(notified);
+        // The number of the server's process is another each time.
+        report.add(
+            "a notification",
+            told.split("PID").next().unwrap_or_default(),
+        );
+        // Cancelling opens a connection of its own beside the query's.
+        let mut cancelled = Command::new("timeout");
+        let sleep = postgres.psql(address, "select pg_sleep(60)");
+        cancelled
+            .args(["--signal=INT", "2"])
+            .arg(sleep.get_program())
+            .args(sleep.get_args());
+        report.add("a cancelled query", fails(&mut cancelled, Stdio::null()));
+
+        let bench = |words: &[&str]| {
+            let mut command = postgres.at(&postgres.pgbench, address);
+            let output = command.args(words).arg("postgres").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let whole = output.status.success()
+                && (words.contains(&"-i") || said.contains("failed transactions: 0 "));
+            eprintln!("{said}");
+            if whole { "no failure" } else { "FAIL" }
+        };
+        report.add("tables", bench(&["-i", "-q", "-s", "2"]));
+        report.add("transactions", bench(&["-c", "8", "-j", "2", "-T", "3"]));
+        let connecting = ["-S", "-C", "-c", "8", "-j", "2", "-t", "50"];
+        report.add("a connection each", bench(&connecting));
+        report
+    });
+}
+
+#[test]
+fn postgresql_copies_a_gigabyte_each_way() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let line = [&[b'x'; ROW - 1][..], b"\n"].concat();
+    Comparison::of("tcp", postgres.address).run(|address| {
+        let mut report = Report::default();
+        let rows = format!(
+            "\\copy (select repeat('x', {}) from generate_series(1, {ROWS})) to stdout",
+            ROW - 1
+        );
+        let mut out = postgres.psql(address, &rows);
+        let mut reading = out.stdout(Stdio::piped()).spawn().unwrap();
+        let (count, digest) = read_digest(reading.stdout.take().unwrap()).unwrap();
+        let whole = reading.wait().unwrap().success() && count == (ROWS * ROW) as u64;
+        report.add("out", if whole { digest.as_str() } else { "FAIL" });
+
+        let sql = "create unlogged table taken (text text)";
+        report.add(
+            "table",
+            succeeds(&mut postgres.psql(address, sql), Stdio::null()),
+        );
+        let mut taking = postgres.psql(address, "\\copy taken from stdin");
+        let mut taking = taking.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = taking.stdin.take().unwrap();
+        let batch = line.repeat(1024);
+        for _ in 0..ROWS / 1024 {
+            input.write_all(&batch).unwrap();
+        }
+        drop(input);
+        let taken = taking.wait().unwrap().success();
+        report.add("in", if taken { "taken" } else { "FAIL" });
+        let sql = "select count(*), sum(length(text)) from taken";
+        report.add(
+            "all there",
+            succeeds(&mut postgres.psql(address, sql), Stdio::null()),
+        );
+        let sql = "drop table taken";
+        report.add(
+            "dropped",
+            succeeds(&mut postgres.psql(address, sql), Stdio::null()),
+        );
+        report
+    });
+}

@@ -17,6 +17,7 @@ mod protocols;
 mod quickstart;
 mod reload;
 mod restart;
+mod smuggling;
 mod sockets;
 mod support;
 mod third_party;

@@ -11,6 +11,7 @@ mod grpc;
 mod grpc_restart;
 mod postgresql;
 mod redis;
+mod slow_readers;
 mod ssh;
 mod websocket;
 

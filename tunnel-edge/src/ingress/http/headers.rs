@@ -255,21 +255,6 @@ pub(super) fn for_caller(parts: &mut response::Parts, switching: bool) {
     }
 }
 
-/// The trace context of a request, if it is one (W3C Trace Context §3.2).
-pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
-    let hex = |part: &str, len| {
-        let digits = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        part.len() == len && part.bytes().all(digits)
-    };
-    let mut parts = value.split('-');
-    let well_formed = [2, 32, 16, 2]
-        .into_iter()
-        .all(|len| parts.next().is_some_and(|part| hex(part, len)))
-        && parts.next().is_none();
-    well_formed.then(|| value.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,23 +425,5 @@ mod tests {
         assert_eq!(parts.uri.authority().unwrap(), "x");
         assert_eq!(parts.uri.path(), "*");
         assert!(parts.headers.is_empty());
-    }
-
-    #[test]
-    fn only_a_whole_trace_context_is_one() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(
-            traceparent(&map(&[("traceparent", good)])).as_deref(),
-            Some(good)
-        );
-        for bad in [
-            "",
-            "00",
-            &good[1..],
-            &format!("{good}-x"),
-            &good.to_uppercase(),
-        ] {
-            assert_eq!(traceparent(&map(&[("traceparent", bad)])), None, "{bad}");
-        }
     }
 }

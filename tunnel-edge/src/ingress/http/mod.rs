@@ -53,6 +53,7 @@ mod serve;
 mod stall;
 mod switch;
 mod tasks;
+mod trace;
 mod upgrade;
 mod upload;
 mod websocket;

@@ -13,16 +13,14 @@ use super::body::{OriginBody, ResponseBody};
 use super::caller::Caller;
 use super::failure::Failure;
 use super::grpc::Dialect;
-use super::headers::{
-    authority, for_caller, for_http1, for_http2, set_forwarded, take_hop_by_hop, traceparent,
-};
+use super::headers::{authority, for_caller, for_http1, for_http2, set_forwarded, take_hop_by_hop};
 use super::link::Link;
 use super::origin::Destination;
 use super::switch::{Agreement, Wish};
 use super::tasks::{Handover, Tasks};
 use super::upgrade::{Hold, Side, Splice};
 use super::upload::RequestBody;
-use super::{HttpIngress, Route};
+use super::{HttpIngress, Route, trace};
 
 /// Whether a caller may use the ingress at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +119,7 @@ impl HttpIngress {
 
         let mut hop = take_hop_by_hop(&mut parts.headers);
         set_forwarded(&mut parts.headers, caller.peer(), host.as_ref());
-        let traceparent = traceparent(&parts.headers);
+        let traceparent = trace::keep_or_begin(&mut parts.headers);
         parts.extensions.clear();
         let caller_version = parts.version;
         if caller_version != Version::HTTP_11 {
@@ -149,7 +147,7 @@ impl HttpIngress {
             link,
             service,
             protocol,
-            traceparent,
+            traceparent: Some(traceparent),
         };
         let body = RequestBody::new(body, caller_version, &parts.headers);
         let request = Request::from_parts(parts, body);

@@ -6,6 +6,7 @@
 
 mod comparison;
 mod connect;
+mod drip;
 mod git;
 mod grpc;
 mod grpc_restart;

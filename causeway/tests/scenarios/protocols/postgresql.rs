@@ -153,12 +153,12 @@ fn postgresql_copies_a_gigabyte_each_way() {
     let Some(postgres) = Postgres::start() else {
         return;
     };
-    let line = [&[b'x'; ROW - 1][..], b"\n"].concat();
+    let width = ROW - 1;
     Comparison::of("tcp", postgres.address).run(|address| {
         let mut report = Report::default();
+        // Every row is another, so that none can be lost, repeated or moved unseen.
         let rows = format!(
-            "\\copy (select repeat('x', {}) from generate_series(1, {ROWS})) to stdout",
-            ROW - 1
+            "\\copy (select lpad(n::text, {width}, 'x') from generate_series(1, {ROWS}) n) to stdout"
         );
         let mut out = postgres.psql(address, &rows);
         let mut reading = out.stdout(Stdio::piped()).spawn().unwrap();
@@ -174,14 +174,16 @@ fn postgresql_copies_a_gigabyte_each_way() {
         let mut taking = postgres.psql(address, "\\copy taken from stdin");
         let mut taking = taking.stdin(Stdio::piped()).spawn().unwrap();
         let mut input = taking.stdin.take().unwrap();
-        let batch = line.repeat(1024);
-        for _ in 0..ROWS / 1024 {
-            input.write_all(&batch).unwrap();
+        for first in (1..=ROWS).step_by(1024) {
+            let batch: String = (first..first + 1024)
+                .map(|n| format!("{n:x>width$}\n"))
+                .collect();
+            input.write_all(batch.as_bytes()).unwrap();
         }
         drop(input);
         let taken = taking.wait().unwrap().success();
         report.add("in", if taken { "taken" } else { "FAIL" });
-        let sql = "select count(*), sum(length(text)) from taken";
+        let sql = "select count(*), sum(hashtextextended(text, 0)::numeric) from taken";
         report.add(
             "all there",
             succeeds(&mut postgres.psql(address, sql), Stdio::null()),

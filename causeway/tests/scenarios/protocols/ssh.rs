@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -196,6 +197,7 @@ fn rsync() {
         report.add("copied", tree_digest(&copy));
         // Only differences travel, in both directions at once.
         file.set_len(49 << 20).unwrap();
+        file.write_all_at(b"changed", 25 << 20).unwrap();
         fs::write(source.join("0/file 0"), "changed").unwrap();
         report.add("again", run());
         let (here, there) = (tree_digest(&source), tree_digest(&copy));

@@ -10,6 +10,7 @@ mod drip;
 mod git;
 mod grpc;
 mod grpc_restart;
+mod nginx;
 mod postgresql;
 mod redis;
 mod slow_readers;

@@ -181,7 +181,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[[ingress]]\nkind = \"tcp\"",
-        "client.toml:5:3: ingress: unknown table; a client has [identity], [edge], [admin], [telemetry], [[expose]], [[forward]], [session], [backoff]",
+        "client.toml:5:3: ingress: unknown table; a client has [identity], [edge], [admin], [telemetry], [audit], [[expose]], [[forward]], [session], [backoff]",
     ),
     (
         "[expose]\nservice = \"a\"",

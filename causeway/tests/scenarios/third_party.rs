@@ -4,10 +4,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
-use crate::support::{Pattern, Plane, Process, Side, peer, python, wait_for};
+use crate::support::{self, Pattern, Plane, Process, Side, peer, python, wait_for};
 
 /// nginx behind a unix socket; curl speaks HTTP/1.1 and HTTP/2 to the ingress.
 #[test]
@@ -183,7 +183,7 @@ fn nginx_configuration(directory: &Path) -> String {
 
 #[track_caller]
 fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
+    let output = support::run(command, Stdio::null());
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}{}",

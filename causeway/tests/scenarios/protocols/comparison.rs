@@ -128,6 +128,7 @@ impl Comparison {
         let mut differences = String::new();
         for transport in TRANSPORTS {
             for way in self.ways {
+                eprintln!("{way:?} over {transport}");
                 let mut plane = self.plane(transport);
                 let entry = match way {
                     Way::HttpIngress => plane.ingress(HTTP),

@@ -19,7 +19,9 @@ mod websocket;
 
 pub(crate) use comparison::{Comparison, Report, Way};
 
-use crate::support::{Server, script};
+use std::process::Stdio;
+
+use crate::support::{Server, run, script};
 
 /// Runs every case of the program `client` against the program `server`, which speaks `scheme`,
 /// without and with the tunnel.
@@ -31,6 +33,6 @@ fn compare(scheme: &str, server: &str, client: &str) {
     let server = Server::start(server, &mut serving);
     Comparison::of(scheme, server.address()).run(|address| {
         let mut calling = script(client).expect("it was there before");
-        Report::of(&calling.arg(address.to_string()).output().unwrap())
+        Report::of(&run(calling.arg(address.to_string()), Stdio::null()))
     });
 }

@@ -6,13 +6,13 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
 use super::{Comparison, Report};
-use crate::support::{Pattern, Process, listens, peer, port_for_server, read_digest};
+use crate::support::{Pattern, Process, listens, peer, port_for_server, read_digest, run};
 
 /// What is for one hop only (RFC 9110 §7.6.1), or another at each time of asking.
 const NOT_COMPARED: [&str; 4] = ["connection", "keep-alive", "transfer-encoding", "date"];
@@ -84,17 +84,18 @@ impl Site {
     fn ask(&self, address: SocketAddr, version: &str, path: &str, more: &[&str]) -> String {
         let at = |name: &str| self.directory.path().join(name);
         let _ = fs::remove_file(at("got"));
-        let output = Command::new(&self.curl)
-            .args(["-sS", "--path-as-is", "--max-time", "20", version])
-            .args(["-H", "host: site.test"])
-            .arg("-D")
-            .arg(at("head"))
-            .arg("-o")
-            .arg(at("got"))
-            .args(more)
-            .arg(format!("http://{address}{path}"))
-            .output()
-            .unwrap();
+        let output = run(
+            Command::new(&self.curl)
+                .args(["-sS", "--path-as-is", "--max-time", "20", version])
+                .args(["-H", "host: site.test"])
+                .arg("-D")
+                .arg(at("head"))
+                .arg("-o")
+                .arg(at("got"))
+                .args(more)
+                .arg(format!("http://{address}{path}")),
+            Stdio::null(),
+        );
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
             return format!("FAIL {} {}", output.status, error.trim());

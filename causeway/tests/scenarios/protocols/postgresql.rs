@@ -2,18 +2,19 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use tempfile::TempDir;
 
 use super::{Comparison, Report};
 use crate::support::{
-    Process, fails, is_root, listens, peer, port_for_server, read_digest, succeeds,
+    Process, fails, is_root, listens, peer, port_for_server, read_digest, run, run_into, succeeds,
 };
 
 /// How many rows of [`ROW`] bytes are copied: 1 GiB.
@@ -133,7 +134,7 @@ fn postgresql() {
 
         let bench = |words: &[&str]| {
             let mut command = postgres.at(&postgres.pgbench, address);
-            let output = command.args(words).arg("postgres").output().unwrap();
+            let output = run(command.args(words).arg("postgres"), Stdio::null());
             let said = String::from_utf8_lossy(&output.stdout);
             let whole = output.status.success()
                 && (words.contains(&"-i") || said.contains("failed transactions: 0 "));
@@ -160,10 +161,12 @@ fn postgresql_copies_a_gigabyte_each_way() {
         let rows = format!(
             "\\copy (select lpad(n::text, {width}, 'x') from generate_series(1, {ROWS}) n) to stdout"
         );
+        let (printed, output) = io::pipe().unwrap();
+        let reading = thread::spawn(|| read_digest(printed).unwrap());
         let mut out = postgres.psql(address, &rows);
-        let mut reading = out.stdout(Stdio::piped()).spawn().unwrap();
-        let (count, digest) = read_digest(reading.stdout.take().unwrap()).unwrap();
-        let whole = reading.wait().unwrap().success() && count == (ROWS * ROW) as u64;
+        let ended = run_into(&mut out, Stdio::null(), output.into());
+        let (count, digest) = reading.join().unwrap();
+        let whole = ended.status.success() && count == (ROWS * ROW) as u64;
         report.add("out", if whole { digest.as_str() } else { "FAIL" });
 
         let sql = "create unlogged table taken (text text)";
@@ -172,16 +175,17 @@ fn postgresql_copies_a_gigabyte_each_way() {
             succeeds(&mut postgres.psql(address, sql), Stdio::null()),
         );
         let mut taking = postgres.psql(address, "\\copy taken from stdin");
-        let mut taking = taking.stdin(Stdio::piped()).spawn().unwrap();
-        let mut input = taking.stdin.take().unwrap();
-        for first in (1..=ROWS).step_by(1024) {
-            let batch: String = (first..first + 1024)
-                .map(|n| format!("{n:x>width$}\n"))
-                .collect();
-            input.write_all(batch.as_bytes()).unwrap();
-        }
-        drop(input);
-        let taken = taking.wait().unwrap().success();
+        let (input, mut giving) = io::pipe().unwrap();
+        let giver = thread::spawn(move || {
+            (1..=ROWS).step_by(1024).try_for_each(|first| {
+                let batch: String = (first..first + 1024)
+                    .map(|n| format!("{n:x>width$}\n"))
+                    .collect();
+                giving.write_all(batch.as_bytes())
+            })
+        });
+        let ended = run(&mut taking, input.into());
+        let taken = ended.status.success() && giver.join().unwrap().is_ok();
         report.add("in", if taken { "taken" } else { "FAIL" });
         let sql = "select count(*), sum(hashtextextended(text, 0)::numeric) from taken";
         report.add(

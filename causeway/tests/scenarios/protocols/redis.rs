@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Comparison, Report};
-use crate::support::{Process, listens, peer, port_for_server, succeeds};
+use crate::support::{Process, listens, peer, port_for_server, run, succeeds};
 
 #[test]
 fn redis() {
@@ -51,7 +51,7 @@ fn redis() {
         report.add("100 MB back", redis(&["GET", "large"]));
         report.add("error", redis(&["INCR", "large"]));
         let load = ["-q", "-t", "set,get", "-n", "20000", "-c", "20", "-P", "8"];
-        let loaded = at(&benchmark).args(load).output().unwrap();
+        let loaded = run(at(&benchmark).args(load), Stdio::null());
         let said = String::from_utf8_lossy(&loaded.stdout);
         let done = loaded.status.success() && said.contains("GET:") && !said.contains("Error");
         report.add("load", if done { "done" } else { "FAIL" });

@@ -1,6 +1,8 @@
 //! Callers that read nothing, beside one on the same service: it must not feel them.
 
-use crate::support::{CLUSTER, Plane, Server, script};
+use std::process::Stdio;
+
+use crate::support::{CLUSTER, Plane, Server, run, script};
 
 /// Prints the latencies, which are a measurement; that no call is held up is the test.
 #[test]
@@ -16,7 +18,7 @@ fn three_stalled_callers_leave_a_fourth_alone() {
         .http_ingress_to("web", &format!("{CLUSTER}/peer"))
         .start();
     let web = plane.ingress("web").to_string();
-    let output = calling.arg(web).output().unwrap();
+    let output = run(calling.arg(web), Stdio::null());
     let said = String::from_utf8_lossy(&output.stdout);
     eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && !said.contains("FAIL"), "{said}");

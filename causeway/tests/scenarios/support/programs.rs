@@ -3,13 +3,23 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::Write as _,
+    io::{Read, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
-use super::{traffic::read_digest, wait::wait_for};
+use super::{
+    traffic::read_digest,
+    wait::{eventually, wait_for},
+};
+
+/// How long a program may take. Less than what a test may, so that the one that hangs is named.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until a server listens.
 #[track_caller]
@@ -17,10 +27,106 @@ pub(crate) fn listens(name: &str, address: SocketAddr) {
     wait_for(name, || TcpStream::connect(address).ok().map(drop));
 }
 
+/// Runs a program to its end. One that hangs is killed, with all that it started, and fails the
+/// test with its name and what it had printed.
+#[track_caller]
+pub(crate) fn run(command: &mut Command, input: Stdio) -> Output {
+    run_into(command, input, Stdio::piped())
+}
+
+/// The same with the standard output going elsewhere.
+#[track_caller]
+pub(crate) fn run_into(command: &mut Command, input: Stdio, output: Stdio) -> Output {
+    match run_within(PATIENCE, command, input, output) {
+        Ok(output) => output,
+        Err(hung) => panic!("{hung}"),
+    }
+}
+
+fn run_within(
+    patience: Duration,
+    command: &mut Command,
+    input: Stdio,
+    output: Stdio,
+) -> Result<Output, String> {
+    let mut child = command
+        .stdin(input)
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    // A pipe that the command would keep open could never end.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let out = Printed::by(child.stdout.take());
+    let errors = Printed::by(child.stderr.take());
+    let status = eventually(patience, || {
+        let status = child.try_wait().unwrap()?;
+        (out.ended() && errors.ended()).then_some(status)
+    });
+    if status.is_none() {
+        kill_group(&mut child);
+    }
+    let [stdout, stderr] = [out, errors].map(Printed::so_far);
+    match status {
+        Some(status) => Ok(Output {
+            status,
+            stdout,
+            stderr,
+        }),
+        None => Err(format!(
+            "{command:?} has not ended within {patience:?}; it printed:\n{}\n{}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr)
+        )),
+    }
+}
+
+/// What comes out of a pipe, read by a thread, so that it is there even if the pipe never ends.
+struct Printed {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Printed {
+    fn by(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let reader = pipe.map(|mut pipe| {
+            let bytes = Arc::clone(&bytes);
+            thread::spawn(move || {
+                let mut piece = vec![0; 64 * 1024];
+                while let Ok(count @ 1..) = pipe.read(&mut piece) {
+                    bytes.lock().unwrap().extend_from_slice(&piece[..count]);
+                }
+            })
+        });
+        Self { bytes, reader }
+    }
+
+    fn ended(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn so_far(self) -> Vec<u8> {
+        std::mem::take(&mut *self.bytes.lock().unwrap())
+    }
+}
+
+/// Kills the leader of a process group and everybody in it.
+fn kill_group(leader: &mut Child) {
+    let kill = format!("kill -s KILL -- -{}", leader.id());
+    // Nobody may be left by now, which is as good.
+    let _ = Command::new("sh")
+        .args(["-c", &kill])
+        .stderr(Stdio::null())
+        .status();
+    leader.wait().unwrap();
+}
+
 /// What a program printed that should succeed: whole if it is short, else its digest.
 #[track_caller]
 pub(crate) fn succeeds(command: &mut Command, input: Stdio) -> String {
-    let output = command.stdin(input).output().unwrap();
+    let output = run(command, input);
     let verdict = if output.status.success() { "" } else { "FAIL " };
     format!("{verdict}{}", shown(&output))
 }
@@ -28,7 +134,7 @@ pub(crate) fn succeeds(command: &mut Command, input: Stdio) -> String {
 /// The same of a program that should fail.
 #[track_caller]
 pub(crate) fn fails(command: &mut Command, input: Stdio) -> String {
-    let output = command.stdin(input).output().unwrap();
+    let output = run(command, input);
     let verdict = if output.status.success() { "FAIL " } else { "" };
     format!("{verdict}{}", shown(&output))
 }
@@ -103,4 +209,41 @@ pub(crate) fn git_repository(git: &Path, directory: &Path) -> PathBuf {
     drop(stream);
     assert!(import.wait().unwrap().success());
     directory.to_path_buf()
+}
+
+#[test]
+fn a_program_that_hangs_is_named_and_killed_with_what_it_started() {
+    let mut hanging = Command::new("sh");
+    hanging.args(["-c", "echo before; sleep 1000 & echo child $! >&2; wait"]);
+    let patience = Duration::from_secs(3);
+    let hung = run_within(patience, &mut hanging, Stdio::null(), Stdio::piped()).unwrap_err();
+    assert!(
+        hung.contains("\"sh\" \"-c\"") && hung.contains("\nbefore\n"),
+        "{hung}"
+    );
+    let child = hung.lines().find_map(|line| line.strip_prefix("child "));
+    let child = format!("/proc/{}/stat", child.unwrap());
+    wait_for("the end of the program's child", || {
+        let stat = fs::read_to_string(&child).unwrap_or_default();
+        // Whoever adopts it may take a while to notice that it has ended.
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+
+    // Ended itself, but somebody still holds what it printed to.
+    let mut leaving = Command::new("sh");
+    leaving.args(["-c", "sleep 1000 & echo left"]);
+    let hung = run_within(patience, &mut leaving, Stdio::null(), Stdio::piped()).unwrap_err();
+    assert!(hung.contains("\nleft\n"), "{hung}");
+}
+
+#[test]
+fn a_program_that_ends_gives_all_that_it_printed() {
+    let mut printing = Command::new("sh");
+    printing.args(["-c", "cat; echo error >&2; exit 3"]);
+    let (input, mut feeding) = std::io::pipe().unwrap();
+    let feeder = thread::spawn(move || feeding.write_all(&[b'x'; 1 << 20]).unwrap());
+    let output = run(&mut printing, input.into());
+    feeder.join().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout == [b'x'; 1 << 20] && output.stderr == b"error\n");
 }

@@ -7,6 +7,7 @@
 mod comparison;
 mod connect;
 mod drip;
+mod events;
 mod git;
 mod grpc;
 mod grpc_restart;

@@ -17,7 +17,8 @@ const MAX_WRITE: usize = 64 * 1024;
 
 /// A stream as `AsyncRead` and `AsyncWrite`.
 ///
-/// End of file is the peer's clean end, `shutdown` is ours. A reset is an error of kind
+/// End of file is the peer's clean end, `shutdown` is ours; a write after it is an error of kind
+/// `BrokenPipe`. A reset is an error of kind
 /// `ConnectionReset` whose inner error is the [`Reset`]. Dropping it before both directions ended
 /// resets the stream.
 #[derive(Debug)]
@@ -81,6 +82,9 @@ impl AsyncWrite for StreamIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.sender.is_finished() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let credit = ready!(this.sender.poll_ready(cx)).map_err(as_io)?;
         let count = buf.len().min(credit).min(MAX_WRITE);
         if count > 0 {

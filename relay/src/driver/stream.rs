@@ -35,7 +35,9 @@ pub struct StreamSender {
     finished: bool,
 }
 
-/// The direction from the peer.
+/// The direction from the peer. Dropping it before its end was read, and all of it consumed, resets
+/// the stream with `Cancelled`, even while the [`StreamSender`] is held; what the sender has sent and
+/// ended by then reaches the peer first.
 #[derive(Debug)]
 pub struct StreamReceiver {
     handle: Arc<StreamHandle>,
@@ -296,6 +298,11 @@ impl StreamSender {
             .with(|session, _| session.reset(handle.id, code, message.into()));
     }
 
+    /// Whether [`Self::finish`] was called.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Waits until both ends know that the stream is over. Ready with the reset if it was one.
     pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
         self.handle.shared.poll_over(self.handle.id, cx)
@@ -414,5 +421,14 @@ impl StreamReceiver {
         handle
             .shared
             .with(|session, now| session.consumed(handle.id, count as u64, now));
+    }
+}
+
+impl Drop for StreamReceiver {
+    fn drop(&mut self) {
+        let handle = &self.handle;
+        handle
+            .shared
+            .with(|session, _| session.stop_receiving(handle.id));
     }
 }

@@ -12,6 +12,7 @@ mod bulk;
 mod credit;
 mod ending;
 mod ends;
+mod halves;
 mod liveness;
 mod many;
 mod opening;

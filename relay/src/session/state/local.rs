@@ -6,7 +6,7 @@ use super::{ACK_DELAY, Event, Over, SessionState};
 use crate::proto::{ResetCode, StreamId};
 use crate::session::Violation;
 use crate::session::rx::AckUrgency;
-use crate::session::stream::{Phase, ResetBy};
+use crate::session::stream::{LiveStream, Phase, ResetBy};
 
 impl SessionState {
     /// How many bytes may be sent on `id` now; 0 if it is over.
@@ -92,10 +92,22 @@ impl SessionState {
     /// Its user is gone. What this end has sent and ended still reaches the peer before the reset
     /// that tells that nobody reads here; what it has not ended is incomplete and reset at once.
     pub fn abandon(&mut self, id: StreamId) {
+        let ended = |stream: &LiveStream| stream.tx.is_finished();
+        if self.streams.get(&id).is_none_or(ended) {
+            self.stop_receiving(id);
+        } else {
+            self.reset(id, ResetCode::Cancelled, String::new());
+        }
+    }
+
+    /// Nobody reads any more, whether anybody still sends or not. Unless the peer's direction was
+    /// read to its end, the stream is reset: the peer would wait for credit that nobody gives. As
+    /// with [`Self::abandon`], what this end has sent and ended goes first.
+    pub fn stop_receiving(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if stream.rx.is_complete() && stream.tx.is_finished() {
+        if stream.rx.is_complete() {
             return;
         }
         if stream.tx.is_finished() && !stream.tx.is_confirmed() {

@@ -14,6 +14,7 @@
 //! * [`pump`]: moves bytes between a stream and a local socket.
 //! * [`worker`]: the threads that sessions live on.
 //! * [`origin`]: targets, and how they are dialled.
+//! * [`proxy_protocol`]: whose connection it is, said in front of its bytes.
 //! * [`listen`]: local listeners, TCP and unix.
 //! * [`settings`]: reading configuration files into types.
 //! * [`admin`]: health, metrics and status over HTTP.
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod metrics;
 pub mod origin;
 pub mod proto;
+pub mod proxy_protocol;
 pub mod pump;
 pub mod session;
 pub mod settings;

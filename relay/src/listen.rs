@@ -110,11 +110,10 @@ impl Listener {
     pub async fn accept(&self) -> (LocalSocket, Option<SocketAddr>) {
         loop {
             let accepted = match &self.0 {
-                Bound::Tcp(listener, _) => listener.accept().await.map(|(stream, address)| {
-                    // Small writes of interactive protocols go out at once.
-                    let _ = stream.set_nodelay(true);
-                    (LocalSocket::Tcp(stream), Some(address))
-                }),
+                Bound::Tcp(listener, _) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, address)| (LocalSocket::Tcp(stream), Some(canonical(address)))),
                 Bound::Unix(listener, _) => listener
                     .accept()
                     .await
@@ -130,6 +129,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// An address as its owner knows it: an IPv4 caller of a socket for both families has its IPv4
+/// address (RFC 4291 §2.5.5.2).
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The file of a unix socket; removed when dropped, if it is still this one.

@@ -137,7 +137,8 @@ impl Exposes {
 
     async fn relay(&self, stream: Stream, open: &Open, origin: &Origin) {
         let (service, id) = (&open.service, stream.id());
-        let served = origin.serve(stream, service).await;
+        let caller = open.caller.address;
+        let served = origin.serve(stream, service, caller).await;
         self.metrics.dialled(served.label());
         match served {
             Served::Pumped(pumped) => tracing::debug!(%service, stream = %id, %pumped, "over"),

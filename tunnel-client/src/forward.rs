@@ -1,13 +1,14 @@
 //! Local listeners that lead to the edge's upstreams.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use relay::driver::OpenRequest;
 use relay::listen::{BindError, Listener};
-use relay::pump::{LocalEnd, Socket, pump};
+use relay::pump::{LocalEnd, Socket, pump, tune};
 use relay::settings::ListenAddr;
 use relay::{Caller, ServiceName, WorkerHandle};
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Forward;
+use crate::config::{CallerSockets, Forward};
 use crate::link::Link;
 use crate::metrics::ClientMetrics;
 
@@ -43,15 +44,22 @@ type Key = (Option<ServiceName>, ListenAddr);
 /// Listeners that are bound and not yet served.
 #[derive(Debug)]
 pub(crate) struct PreparedForwards {
-    wanted: HashMap<Key, ServiceName>,
+    wanted: HashMap<Key, Destination>,
     bound: Vec<(Key, Listener)>,
+}
+
+/// Where callers go, and how their connections are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Destination {
+    service: ServiceName,
+    sockets: CallerSockets,
 }
 
 #[derive(Debug)]
 struct OpenForward {
     address: ListenAddr,
     /// Callers that are accepted from now on go there.
-    service: watch::Sender<ServiceName>,
+    destination: watch::Sender<Destination>,
     stop: CancellationToken,
 }
 
@@ -75,10 +83,14 @@ impl Forwards {
         &self,
         forwards: &[Forward],
     ) -> Result<PreparedForwards, BindError> {
-        let wanted: HashMap<Key, ServiceName> = forwards
+        let wanted: HashMap<Key, Destination> = forwards
             .iter()
             .flat_map(|forward| {
-                let entry = |listen: &ListenAddr| (key(forward, listen), forward.service.clone());
+                let destination = Destination {
+                    service: forward.service.clone(),
+                    sockets: forward.sockets,
+                };
+                let entry = move |listen: &ListenAddr| (key(forward, listen), destination.clone());
                 forward.listen.iter().map(entry)
             })
             .collect();
@@ -96,27 +108,28 @@ impl Forwards {
         let PreparedForwards { wanted, bound } = prepared;
         let mut open = self.open.lock();
         open.retain(|key, forward| {
-            let Some(service) = wanted.get(key) else {
+            let Some(destination) = wanted.get(key) else {
                 tracing::info!(listen = %forward.address, "forward closed");
                 forward.stop.cancel();
                 return false;
             };
-            forward.service.send_if_modified(|current| {
-                let changed = current != service;
-                current.clone_from(service);
+            forward.destination.send_if_modified(|current| {
+                let changed = current != destination;
+                current.clone_from(destination);
                 changed
             });
             true
         });
         for (key, listener) in bound {
-            let (service, services) = watch::channel(wanted[&key].clone());
+            let (destination, destinations) = watch::channel(wanted[&key].clone());
             let forward = OpenForward {
                 address: listener.address(),
-                service,
+                destination,
                 stop: CancellationToken::new(),
             };
-            tracing::info!(service = %wanted[&key], listen = %forward.address, "forward open");
-            self.accept(services, listener, forward.stop.clone());
+            let service = &wanted[&key].service;
+            tracing::info!(%service, listen = %forward.address, "forward open");
+            self.accept(destinations, listener, forward.stop.clone());
             open.insert(key, forward);
         }
     }
@@ -135,7 +148,10 @@ impl Forwards {
         let open = self.open.lock();
         let mut all: Vec<_> = open
             .values()
-            .map(|forward| (forward.service.borrow().clone(), forward.address.clone()))
+            .map(|forward| {
+                let service = forward.destination.borrow().service.clone();
+                (service, forward.address.clone())
+            })
             .collect();
         all.sort();
         all
@@ -153,7 +169,7 @@ impl Forwards {
 
     fn accept(
         &self,
-        services: watch::Receiver<ServiceName>,
+        destinations: watch::Receiver<Destination>,
         listener: Listener,
         stop: CancellationToken,
     ) {
@@ -165,14 +181,13 @@ impl Forwards {
                     return;
                 };
                 let (socket, address) = listener.accept().await;
-                let service = services.borrow().clone();
-                let caller = Caller {
-                    principal: format!("forward/{service}"),
-                    address,
-                };
+                let destination = destinations.borrow().clone();
+                if let Socket::Tcp(socket) = &socket {
+                    tune(socket, destination.sockets.keepalive);
+                }
                 let (link, metrics) = (link.clone(), metrics.clone());
                 callers.spawn(async move {
-                    serve(&link, &metrics, service, caller, socket).await;
+                    serve(&link, &metrics, destination, address, socket).await;
                     drop(permit);
                 });
             }
@@ -191,10 +206,11 @@ fn key(forward: &Forward, listen: &ListenAddr) -> Key {
 async fn serve(
     link: &Link,
     metrics: &ClientMetrics,
-    service: ServiceName,
-    caller: Caller,
+    destination: Destination,
+    address: Option<SocketAddr>,
     socket: Socket,
 ) {
+    let Destination { service, sockets } = destination;
     let Ok(session) = timeout(SESSION_WAIT, link.session()).await else {
         metrics.forwarded("no_session");
         tracing::warn!(%service, "a caller is reset: no session with an edge");
@@ -202,7 +218,10 @@ async fn serve(
     };
     let request = OpenRequest {
         service: service.clone(),
-        caller,
+        caller: Caller {
+            principal: format!("forward/{service}"),
+            address,
+        },
         traceparent: None,
     };
     let stream = match session.open(request).await {
@@ -213,7 +232,7 @@ async fn serve(
             return reset(socket);
         }
     };
-    let pumped = pump(stream, socket, LocalEnd::Caller).await;
+    let pumped = pump(stream, socket, LocalEnd::Caller, sockets.idle_timeout).await;
     metrics.forwarded(match pumped.outcome {
         Ok(()) => "complete",
         Err(_) => "reset",

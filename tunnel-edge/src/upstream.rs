@@ -1,6 +1,7 @@
 //! What compute planes may call here: nothing, unless an upstream allows their cluster.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use certs::ClusterId;
@@ -84,7 +85,7 @@ impl Upstreams {
     /// Connects a stream of `cluster`'s client to what it names, if that is allowed.
     pub(crate) async fn serve(&self, cluster: &ClusterId, incoming: Incoming) {
         let Incoming { open, stream } = incoming;
-        let service = open.service;
+        let (service, caller) = (open.service, open.caller.address);
         let found = self.table.lock().get(&service).cloned();
         let Some(reachable) = found else {
             let why = format!("this edge has no upstream {service}");
@@ -94,7 +95,7 @@ impl Upstreams {
             let why = format!("{cluster} may not call {service} here");
             return self.refuse(cluster, &service, stream, ResetCode::NotAllowed, why);
         }
-        let relayed = self.relay(cluster, &service, stream, &reachable.origin);
+        let relayed = self.relay(cluster, &service, stream, &reachable.origin, caller);
         let relayed = reachable.withdrawn.run_until_cancelled(relayed).await;
         if relayed.is_none() {
             tracing::info!(%cluster, %service, "upstream changed: a stream is reset");
@@ -120,9 +121,10 @@ impl Upstreams {
         service: &ServiceName,
         stream: Stream,
         origin: &Origin,
+        caller: Option<SocketAddr>,
     ) {
         let id = stream.id();
-        let served = origin.serve(stream, service).await;
+        let served = origin.serve(stream, service, caller).await;
         self.metrics.upstream(served.label());
         match served {
             Served::Pumped(pumped) => {

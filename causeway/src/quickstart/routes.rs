@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use certs::ClusterId;
 use relay::ServiceName;
 use serde_json::{Map, Value};
+use tunnel_edge::config::HostPattern;
 use tunnel_edge::config::ServiceAddress;
-use tunnel_edge::ingress::http::HostPattern;
 
 use super::plan::{CLUSTER, TENANT};
 use crate::status::reachable;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::routes::{self, Hosts};
 use super::{Admin, Surface};
 use crate::listen::{self, BindError};
-use crate::pump::Socket;
+use crate::pump::{Socket, tune};
 use crate::settings::ListenAddr;
 
 /// What a peer may cost; the module documentation states the defaults.
@@ -84,7 +84,10 @@ impl Listener {
         let accepting = async {
             loop {
                 match self.listener.accept().await.0 {
-                    Socket::Tcp(io) => peers.admit(io),
+                    Socket::Tcp(io) => {
+                        tune(&io, None);
+                        peers.admit(io);
+                    }
                     Socket::Unix(io) => peers.admit(io),
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -15,8 +15,9 @@ use super::race::first_connected;
 use super::target::{HttpsTarget, Target};
 use crate::driver::Stream;
 use crate::proto::{ResetCode, ServiceName};
-use crate::pump::{LocalEnd, Pumped, Socket, TlsSocket, pump};
-use crate::settings::{Host, HostPort, OriginSettings};
+use crate::proxy_protocol;
+use crate::pump::{LocalEnd, Pumped, Socket, TlsSocket, pump, tune};
+use crate::settings::{Announce, Host, HostPort, OriginSettings};
 
 /// A target with all that is needed to dial it.
 #[derive(Clone, Debug)]
@@ -125,27 +126,33 @@ impl Origin {
         &self.settings
     }
 
-    /// Resolves, connects and, for `https://`, shakes hands, all within the connect timeout.
-    pub async fn dial(&self) -> Result<OriginSocket, DialError> {
+    /// Resolves, connects, says that it is for `caller` if the target wants to know and, for
+    /// `https://`, shakes hands, all within the connect timeout.
+    pub async fn dial(&self, caller: Option<SocketAddr>) -> Result<OriginSocket, DialError> {
         let patience = self.settings.connect_timeout;
-        match tokio::time::timeout(patience, self.dial_now()).await {
+        match tokio::time::timeout(patience, self.dial_now(caller)).await {
             Ok(dialled) => dialled,
             Err(_) => Err(DialError::Timeout(patience)),
         }
     }
 
-    /// Dials for `stream`, says so to its opener, and pumps until it is over. What the opener is
+    /// Dials for `stream`, which `caller` opened, says so to its opener, and pumps until it is over. What the opener is
     /// told of a failure is the code and `service`: the target's address is not its business.
-    pub async fn serve(&self, stream: Stream, service: &ServiceName) -> Served {
+    pub async fn serve(
+        &self,
+        stream: Stream,
+        service: &ServiceName,
+        caller: Option<SocketAddr>,
+    ) -> Served {
         stream.note_target(|| self.settings.target.to_string());
         let dialled = tokio::select! {
-            dialled = self.dial() => dialled,
+            dialled = self.dial(caller) => dialled,
             _ = stream.over() => return Served::GivenUp,
         };
         match dialled {
             Ok(socket) => {
                 stream.confirm_connected();
-                Served::Pumped(socket.pump(stream).await)
+                Served::Pumped(socket.pump(stream, self.settings.idle_timeout).await)
             }
             Err(error) => {
                 let code = error.reset_code();
@@ -155,42 +162,63 @@ impl Origin {
         }
     }
 
-    async fn dial_now(&self) -> Result<OriginSocket, DialError> {
+    async fn dial_now(&self, caller: Option<SocketAddr>) -> Result<OriginSocket, DialError> {
         match &self.settings.target {
             Target::Tcp(address) | Target::Http(address) | Target::H2c(address) => {
-                let socket = self.dial_tcp(address).await?;
+                let socket = self.dial_tcp(address, caller).await?;
                 Ok(OriginSocket::Plain(Socket::Tcp(socket)))
             }
-            Target::Https(https) => self.dial_tls(https).await,
-            Target::Unix { path, .. } => dial_unix(path).await,
+            Target::Https(https) => self.dial_tls(https, caller).await,
+            Target::Unix { path, .. } => self.dial_unix(path, caller).await,
             Target::Hello => Err(DialError::BuiltIn),
         }
     }
 
-    async fn dial_tcp(&self, address: &HostPort) -> Result<TcpStream, DialError> {
+    async fn dial_tcp(
+        &self,
+        address: &HostPort,
+        caller: Option<SocketAddr>,
+    ) -> Result<TcpStream, DialError> {
         let addresses = resolve(address).await?;
-        let socket = first_connected(addresses, TcpStream::connect)
+        let mut socket = first_connected(addresses, TcpStream::connect)
             .await?
             .ok_or_else(|| DialError::Name("it has no address that may be used".into()))?;
-        self.prepare(&socket);
+        tune(&socket, self.settings.keepalive);
+        let header = self.announcement(caller, socket.peer_addr().ok());
+        socket.write_all(&header).await.map_err(DialError::Io)?;
         Ok(socket)
     }
 
-    fn prepare(&self, socket: &TcpStream) {
-        // Both are improvements that a connection can do without.
-        let _ = socket.set_nodelay(true);
-        if let Some(idle) = self.settings.keepalive {
-            let probes = TcpKeepalive::new().with_time(idle);
-            let _ = SockRef::from(socket).set_tcp_keepalive(&probes);
+    async fn dial_unix(
+        &self,
+        path: &PathBuf,
+        caller: Option<SocketAddr>,
+    ) -> Result<OriginSocket, DialError> {
+        let connected = UnixStream::connect(path).await;
+        let mut socket = connected.map_err(DialError::of_connect)?;
+        let header = self.announcement(caller, None);
+        socket.write_all(&header).await.map_err(DialError::Io)?;
+        Ok(OriginSocket::Plain(Socket::Unix(socket)))
+    }
+
+    /// What a connection begins with, if the target wants to know whose it is.
+    fn announcement(&self, caller: Option<SocketAddr>, target: Option<SocketAddr>) -> Vec<u8> {
+        match self.settings.announce {
+            Announce::Nothing => Vec::new(),
+            Announce::ProxyV2 => proxy_protocol::announce(caller, target),
         }
     }
 
-    async fn dial_tls(&self, https: &HttpsTarget) -> Result<OriginSocket, DialError> {
+    async fn dial_tls(
+        &self,
+        https: &HttpsTarget,
+        caller: Option<SocketAddr>,
+    ) -> Result<OriginSocket, DialError> {
         let tls = self
             .tls
             .clone()
             .expect("an https target has a TLS configuration");
-        let socket = self.dial_tcp(&https.address).await?;
+        let socket = self.dial_tcp(&https.address, caller).await?;
         let name = server_name(https.server_name.as_ref().unwrap_or(&https.address.host))?;
         let stream = TlsConnector::from(tls)
             .connect(name, socket)
@@ -202,18 +230,12 @@ impl Origin {
 
 impl OriginSocket {
     /// Pumps between this target and `stream`; see [`pump`].
-    pub async fn pump(self, stream: Stream) -> Pumped {
+    pub async fn pump(self, stream: Stream, idle_timeout: Option<Duration>) -> Pumped {
+        let end = LocalEnd::Origin;
         match self {
-            Self::Plain(socket) => pump(stream, socket, LocalEnd::Origin).await,
-            Self::Tls(socket) => pump(stream, *socket, LocalEnd::Origin).await,
+            Self::Plain(socket) => pump(stream, socket, end, idle_timeout).await,
+            Self::Tls(socket) => pump(stream, *socket, end, idle_timeout).await,
         }
-    }
-}
-
-async fn dial_unix(path: &PathBuf) -> Result<OriginSocket, DialError> {
-    match UnixStream::connect(path).await {
-        Ok(socket) => Ok(OriginSocket::Plain(Socket::Unix(socket))),
-        Err(error) => Err(DialError::of_connect(error)),
     }
 }
 

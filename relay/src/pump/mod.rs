@@ -8,6 +8,7 @@
 //! Half-close is kept each way. An end is passed on as an end, and anything else as a reset: on
 //! TCP as RST, by closing with a linger time of zero.
 
+mod idle;
 mod local;
 mod queue;
 mod socket;
@@ -18,11 +19,15 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use std::time::Duration;
+
 use bytes::Buf;
 
 pub use local::{Local, TlsSocket};
 pub use queue::ChunkQueue;
-pub use socket::{DetachedSocket, Socket};
+pub use socket::{DetachedSocket, Socket, tune};
+
+use idle::IdleWatch;
 
 use crate::driver::{Reset, Stream, StreamReceiver, StreamSender};
 use crate::proto::ResetCode;
@@ -82,11 +87,19 @@ pub enum PumpError {
     /// The socket broke; the stream was reset.
     #[error("the local connection broke: {0}")]
     Local(#[from] io::Error),
+    /// Nothing was moved for this long; both were reset.
+    #[error("nothing was moved for {0:?}")]
+    Idle(Duration),
 }
 
-/// Pumps until both directions have ended and both ends of the stream know it, or until either
-/// side breaks. Dropping the future resets both.
-pub async fn pump(stream: Stream, socket: impl Local, end: LocalEnd) -> Pumped {
+/// Pumps until both directions have ended and both ends of the stream know it, until either
+/// side breaks, or until nothing was moved for `idle_timeout`. Dropping the future resets both.
+pub async fn pump(
+    stream: Stream,
+    socket: impl Local,
+    end: LocalEnd,
+    idle_timeout: Option<Duration>,
+) -> Pumped {
     // Whatever ends this other than the end of both directions, even the death of the process,
     // closes the socket as a reset.
     socket.reset_on_close(true);
@@ -99,10 +112,23 @@ pub async fn pump(stream: Stream, socket: impl Local, end: LocalEnd) -> Pumped {
     };
     let mut down = Down::new(receiver);
     let mut broken = pin!(socket.broken());
-    let outcome = poll_fn(|cx| poll_both(&mut up, &mut down, &socket, broken.as_mut(), cx)).await;
+    let mut idle = idle_timeout.map(IdleWatch::new);
+    let outcome = poll_fn(|cx| {
+        if let over @ Poll::Ready(_) = poll_both(&mut up, &mut down, &socket, broken.as_mut(), cx) {
+            return over;
+        }
+        match &mut idle {
+            Some(idle) => idle.poll(up.count + down.count, cx),
+            None => Poll::Pending,
+        }
+    })
+    .await;
     match &outcome {
         Ok(()) => socket.reset_on_close(false),
         Err(PumpError::Local(error)) => up.sender.reset(end.reset_code(), error.to_string()),
+        Err(error @ PumpError::Idle(_)) => {
+            up.sender.reset(ResetCode::IdleTimeout, error.to_string());
+        }
         Err(PumpError::Stream(_)) => {}
     }
     Pumped {

@@ -25,6 +25,7 @@ mod reload;
 mod schema;
 mod section;
 mod session;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -35,7 +36,7 @@ pub use address::{Host, HostPort, HostPortError, ListenAddr, ListenAddrError};
 pub use admin::{ADMIN_KEYS, AdminSettings, TELEMETRY_KEYS, TelemetrySettings};
 pub use audit::{AUDIT_KEYS, AuditSettings};
 pub use document::{Document, SourceFile, Sources};
-pub use origin::{ORIGIN_KEYS, OriginOwner, OriginSettings};
+pub use origin::{Announce, ORIGIN_KEYS, OriginOwner, OriginSettings};
 pub use problem::{Place, Problem, Problems};
 pub use quantity::{QuantityError, format_duration, format_size, parse_duration, parse_size};
 pub use reading::{Reading, Stated};
@@ -43,6 +44,7 @@ pub use reload::{Reloads, reload_when_changed};
 pub use schema::{Schema, TableSchema};
 pub use section::Section;
 pub use session::{SESSION_KEYS, SessionSettings};
+pub use sockets::{idle_timeout, keepalive};
 pub use watch::{Reread, Watch, WatchError, watch};
 
 /// A configuration and the files it came from.

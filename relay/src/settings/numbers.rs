@@ -60,6 +60,29 @@ impl Section<'_> {
         read.unwrap_or(default)
     }
 
+    /// A duration within bounds, or `"off"`, which is `None`; `default` if the key is not set.
+    pub fn duration_or_off(
+        &self,
+        key: &'static str,
+        default: Option<Duration>,
+        within: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let Some(Entry { node, .. }) = self.entry(key) else {
+            return default;
+        };
+        match &node.value {
+            Value::Text(text) | Value::Plain(text) if text == "off" => None,
+            Value::Text(_)
+            | Value::Plain(_)
+            | Value::Boolean(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Date(_)
+            | Value::List(_)
+            | Value::Table(_) => Some(self.duration(key, *within.start(), within)),
+        }
+    }
+
     /// A size such as `"256KiB"`, or a plain number of bytes, within bounds; `default` if the key is not set.
     pub fn size(&self, key: &'static str, default: u64, within: RangeInclusive<u64>) -> u64 {
         let Some(Entry { node, .. }) = self.entry(key) else {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::section::Section;
+use super::sockets::{idle_timeout, keepalive};
 use crate::origin::{HttpsTarget, Target};
 use crate::proto::AppProtocol;
 
@@ -14,7 +15,9 @@ pub const ORIGIN_KEYS: &[&str] = &[
     "ca",
     "server_name",
     "connect_timeout",
+    "idle_timeout",
     "keepalive",
+    "proxy_protocol",
 ];
 
 /// How the process behind a service is reached.
@@ -25,8 +28,22 @@ pub struct OriginSettings {
     /// How long name resolution, connecting and TLS may take together. Default 5 s: longer than a lost SYN and its
     /// repetition take (1 s + 2 s), shorter than what callers wait for.
     pub connect_timeout: Duration,
+    /// How long a stream may move nothing either way before it is reset; `None`, the default, if it may for good.
+    pub idle_timeout: Option<Duration>,
     /// How long a TCP connection may be silent before the kernel probes it; `None` if it never does. Default 30 s.
     pub keepalive: Option<Duration>,
+    /// Whether a connection begins by saying whose it is.
+    pub announce: Announce,
+}
+
+/// Whether a connection to a target begins by saying whose it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Announce {
+    /// No: the target sees our own address only.
+    #[default]
+    Nothing,
+    /// By a header of the PROXY protocol, version 2.
+    ProxyV2,
 }
 
 /// Whose targets they are.
@@ -39,7 +56,6 @@ pub enum OriginOwner {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 impl OriginSettings {
     /// Reads the keys of a target; `None` if there is a problem with the target itself.
@@ -53,7 +69,9 @@ impl OriginSettings {
             CONNECT_TIMEOUT,
             Duration::from_millis(100)..=Duration::from_secs(120),
         );
+        let idle_timeout = idle_timeout(section);
         let keepalive = keepalive(section);
+        let announce = section.choice("proxy_protocol", &[("v2", Announce::ProxyV2)]);
         let target: Target = section.read_with("target", |text, directory| {
             text.parse::<Target>()
                 .map(|target| target.relative_to(directory))
@@ -64,23 +82,21 @@ impl OriginSettings {
                 "hello is built into clients only; give an address, such as h2c://127.0.0.1:9001",
             );
         }
+        if target == Target::Hello {
+            section.refuse(
+                "proxy_protocol",
+                "hello is built in and knows its callers anyway; leave it out",
+            );
+        }
         let target = with_protocol(section, with_tls(section, target));
         Some(Self {
             target,
             connect_timeout,
+            idle_timeout,
             keepalive,
+            announce: announce.unwrap_or_default(),
         })
     }
-}
-
-fn keepalive(section: &Section<'_>) -> Option<Duration> {
-    let is_off = section.has("keepalive")
-        && section.read_with("keepalive", |text, _| Ok::<_, String>(text == "off")) == Some(true);
-    if is_off {
-        return None;
-    }
-    let within = Duration::from_secs(1)..=Duration::from_secs(7200);
-    Some(section.duration("keepalive", KEEPALIVE, within))
 }
 
 fn with_tls(section: &Section<'_>, target: Target) -> Target {

@@ -25,7 +25,7 @@ async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets() {
         pumps.push(
             end.session
                 .worker()
-                .spawn(async move { pump(stream, socket.attach().unwrap(), local).await }),
+                .spawn(async move { pump(stream, socket.attach().unwrap(), local, None).await }),
         );
         users.push(user.unwrap());
     }

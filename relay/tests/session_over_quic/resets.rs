@@ -122,7 +122,7 @@ fn pump_on(
     let socket = Socket::Tcp(socket).detach().unwrap();
     end.session
         .worker()
-        .spawn(async move { pump(stream, socket.attach().unwrap(), local).await })
+        .spawn(async move { pump(stream, socket.attach().unwrap(), local, None).await })
 }
 
 async fn piped(pair: &mut Pair) -> Piped {
@@ -181,7 +181,7 @@ async fn a_socket_that_breaks_is_a_broken_socket_at_the_other_end() {
             PumpError::Stream(reset) => {
                 assert_eq!((reset.code, reset.by), (code, ResetBy::Peer));
             }
-            PumpError::Local(error) => panic!("{error}"),
+            error @ (PumpError::Local(_) | PumpError::Idle(_)) => panic!("{error}"),
         }
     }
     pair.settled().await;
@@ -221,7 +221,7 @@ async fn a_reset_after_the_clean_end_is_still_told_while_the_stream_lives() {
         .unwrap();
     match origin.outcome.unwrap_err() {
         PumpError::Stream(reset) => assert_eq!(reset.code, ResetCode::CallerReset),
-        PumpError::Local(error) => panic!("{error}"),
+        error @ (PumpError::Local(_) | PumpError::Idle(_)) => panic!("{error}"),
     }
     pair.settled().await;
 }
@@ -281,7 +281,7 @@ async fn a_pump_that_is_dropped_resets_both_its_sides() {
         .unwrap();
     match origin.outcome.unwrap_err() {
         PumpError::Stream(reset) => assert_eq!(reset.code, ResetCode::Cancelled),
-        PumpError::Local(error) => panic!("{error}"),
+        error @ (PumpError::Local(_) | PumpError::Idle(_)) => panic!("{error}"),
     }
     pair.settled().await;
 }

@@ -21,7 +21,7 @@ use relay::settings::{
 };
 
 pub use dialing::{BackoffSettings, EdgeSettings, Transport};
-pub use services::{Expose, Forward};
+pub use services::{CallerSockets, Expose, Forward};
 
 /// A client's configuration, complete and consistent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,14 @@
 //! `[[expose]]` and `[[forward]]`: which services go through the tunnel, in each direction.
 
+use std::time::Duration;
+
 use relay::ServiceName;
-use relay::settings::{ListenAddr, OriginOwner, OriginSettings, Reading, Section, Stated};
+use relay::settings::{
+    ListenAddr, OriginOwner, OriginSettings, Reading, Section, Stated, idle_timeout, keepalive,
+};
 
 /// The keys of `[[forward]]`.
-pub(super) const FORWARD_KEYS: &[&str] = &["service", "listen"];
+pub(super) const FORWARD_KEYS: &[&str] = &["service", "listen", "idle_timeout", "keepalive"];
 
 /// How many services fit into a Hello with room to spare.
 const MAX_EXPOSES: usize = 512;
@@ -25,6 +29,17 @@ pub struct Forward {
     pub service: ServiceName,
     /// Where local callers connect to; never empty.
     pub listen: Vec<ListenAddr>,
+    /// How its callers' connections are kept.
+    pub sockets: CallerSockets,
+}
+
+/// How the connections of a forward's callers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallerSockets {
+    /// How long a stream may move nothing either way before it is reset; `None`, the default, if it may for good.
+    pub idle_timeout: Option<Duration>,
+    /// How long a TCP connection may be silent before the kernel probes it; `None` if it never does. Default 30 s.
+    pub keepalive: Option<Duration>,
 }
 
 pub(super) fn read_exposes(reading: &Reading<'_>) -> Vec<Expose> {
@@ -62,9 +77,14 @@ pub(super) fn read_forwards(reading: &Reading<'_>) -> (Vec<Forward>, Vec<Stated<
             let stated = section.some_with("listen", hint, ListenAddr::parse);
             used.extend(stated.iter().cloned());
             let listen = stated.into_iter().map(|stated| stated.value).collect();
+            let sockets = CallerSockets {
+                idle_timeout: idle_timeout(section),
+                keepalive: keepalive(section),
+            };
             Some(Forward {
                 service: service?,
                 listen,
+                sockets,
             })
         })
         .collect();

@@ -7,6 +7,7 @@
 //! `docs/configuration.md` describes every key for the people who write the file.
 
 mod callers;
+mod host;
 mod ingress;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,12 @@ use relay::settings::{
 };
 
 pub use callers::{Callers, CallersError};
-pub use ingress::{HttpRoute, Ingress, IngressKind, ServiceAddress, ServiceAddressError};
+pub use host::{HostPattern, HostPatternError, HostTooLong};
+pub use ingress::{
+    Connections, Entry, ForwardingHeader, HostMatch, HttpLimits, HttpSettings, Ingress,
+    IngressKind, PathPrefix, Route, ServiceAddress, ServiceAddressError, TcpSettings,
+    TrustedProxies,
+};
 pub use upstream::{ClusterPattern, ClusterPatternError, Upstream};
 
 /// An edge's configuration, complete and consistent.
@@ -94,6 +100,11 @@ pub const SCHEMA: Schema = Schema {
             name: "ingress",
             repeated: true,
             keys: &[ingress::KEYS],
+        },
+        TableSchema {
+            name: "route",
+            repeated: true,
+            keys: &[ingress::ROUTE_KEYS],
         },
         TableSchema {
             name: "upstream",

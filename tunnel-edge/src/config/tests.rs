@@ -70,6 +70,7 @@ max_sessions = 5
                 name,
                 kind,
                 callers,
+                connections: _,
                 listen,
             } = ingress;
             format!(
@@ -95,6 +96,71 @@ max_sessions = 5
     assert_eq!(config.max_sessions, 5);
 }
 
+#[test]
+fn routes_belong_to_their_ingress_the_most_specific_first() {
+    let text = r#"
+[identity]
+dir = "state"
+[[route]]
+ingress = "apps"
+path = "/api"
+to = "a/b/any"
+[[route]]
+ingress = "apps"
+host = "*.example.com"
+to = "a/b/below"
+[[ingress]]
+kind = "http"
+name = "apps"
+listen = "127.0.0.1:0"
+anonymous = true
+proxy_protocol_from = "10.0.0.1"
+trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+forwarding_header = "forwarded"
+max_connections = 7
+max_connections_per_address = 3
+keepalive = "off"
+head_timeout = "3s"
+max_head = "8KiB"
+[[route]]
+ingress = "apps"
+host = "API.example.com."
+path = "/v1/"
+to = "a/b/v1"
+set_host = "api.internal:8080"
+strip_prefix = true
+[[route]]
+ingress = "apps"
+host = "api.example.com"
+path = "/v1/users"
+to = "a/b/users"
+"#;
+    let config = read(text).unwrap();
+    let [ingress] = &config.ingresses[..] else {
+        panic!("one ingress");
+    };
+    let leads_to = "api.example.com/v1/users to a/b/users, api.example.com/v1 to a/b/v1, \
+                    *.example.com/ to a/b/below, /api to a/b/any";
+    assert_eq!(ingress.kind.leads_to(), leads_to);
+    assert_eq!(ingress.connections.max, 7);
+    assert_eq!(ingress.connections.max_per_address, Some(3));
+    assert_eq!(ingress.connections.keepalive, None);
+    assert_eq!(ingress.connections.proxy_protocol_from.len(), 1);
+    let IngressKind::Http(http) = &ingress.kind else {
+        panic!("an http ingress");
+    };
+    assert_eq!(http.entry, None);
+    assert_eq!(http.trusted.header, ForwardingHeader::Forwarded);
+    assert!(http.trusted.include("::ffff:10.1.1.1".parse().unwrap()));
+    assert_eq!(http.limits.head_timeout, std::time::Duration::from_secs(3));
+    assert_eq!(http.limits.max_head, 8192);
+    assert!(http.routes[1].strip_prefix);
+    assert_eq!(
+        http.routes[1].set_host.as_ref().unwrap(),
+        "api.internal:8080"
+    );
+}
+
 /// An ingress below the smallest file, from line 3, with nothing wrong but what is added.
 const HTTP: &str = "[[ingress]]\nkind = \"http\"\nlisten = \"127.0.0.1:8080\"\n";
 const TCP: &str = "[[ingress]]\nkind = \"tcp\"\nlisten = \"127.0.0.1:5432\"\n";
@@ -115,12 +181,47 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         HTTP,
         "anonymous = true",
-        "edge.toml:3:1: ingress[0].host: missing; an http ingress needs host = \"{service}--{cluster}--{tenant}.apps.example.com\", or to = \"tenant/cluster/service\"",
+        "edge.toml:3:1: ingress[0].host: missing; an http ingress needs host = \"{service}--{cluster}--{tenant}.apps.example.com\", to = \"tenant/cluster/service\", or a [[route]]",
     ),
     (
         HTTP,
         "anonymous = true\nto = \"acme/prod-1\"",
         "edge.toml:7:6: ingress[0].to: \"acme/prod-1\" is no service of a cluster; write tenant/cluster/service, such as acme/prod-1/db",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\nset_host = \"a@b\"",
+        "edge.toml:8:12: ingress[0].set_host: \"a@b\" is no host; write one such as \"app.internal\" or \"app.internal:8080\"",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\nforwarding_header = \"forwarded\"",
+        "edge.toml:8:21: ingress[0].forwarding_header: nobody is believed; say who with trusted_proxies = [\"10.0.0.0/8\"]",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\n[[route]]\ningress = \"web\"\nhost = \"a\"\nto = \"a/b/c\"",
+        "edge.toml:9:11: route[0].ingress: there is no ingress \"web\"; give the one that is meant this name",
+    ),
+    (
+        HTTP,
+        "anonymous = true\n[[route]]\ningress = \"http-0\"\nto = \"a/b/c\"",
+        "edge.toml:7:1: route[0]: fits every request; give it a host or a path, or say to in the ingress itself",
+    ),
+    (
+        HTTP,
+        "anonymous = true\n[[route]]\ningress = \"http-0\"\npath = \"/a\"\nto = \"a/b/c\"\n[[route]]\ningress = \"http-0\"\npath = \"/a/\"\nto = \"a/b/d\"",
+        "edge.toml:14:6: route[1].to: routes /a twice; the other one is route[0].to at edge.toml:10:6",
+    ),
+    (
+        TCP,
+        "to = \"a/b/c\"\nanonymous = true\n[[route]]\ningress = \"tcp-0\"\npath = \"/a\"\nto = \"a/b/c\"",
+        "edge.toml:9:11: route[0].ingress: is no http ingress; only those route by host and path",
+    ),
+    (
+        TCP,
+        "to = \"a/b/c\"\nanonymous = true\ntrusted_proxies = \"10.0.0.0/8\"",
+        "edge.toml:8:19: ingress[0].trusted_proxies: only an http ingress takes it, this one is tcp",
     ),
     (
         HTTP,
@@ -210,7 +311,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         NONE,
         "[[ingress]]\nkind = \"htp\"\nlisten = \"here\"\nwho = \"me\"",
-        "edge.toml:3:1: ingress[0]: says not who may call; write allow = [\"10.0.0.0/8\"], or anonymous = true for everyone who can reach it\nedge.toml:4:8: ingress[0].kind: unknown value \"htp\"; expected one of http, tcp\nedge.toml:5:10: ingress[0].listen: \"here\" is no address to listen on; write an IP address and a port such as 127.0.0.1:8080 or [::]:8080 (port 0: any free one), or unix:/path/to.sock\nedge.toml:6:1: ingress[0].who: unknown key; [[ingress]] has kind, name, listen, host, to, anonymous, allow",
+        "edge.toml:3:1: ingress[0]: says not who may call; write allow = [\"10.0.0.0/8\"], or anonymous = true for everyone who can reach it\nedge.toml:4:8: ingress[0].kind: unknown value \"htp\"; expected one of http, tcp\nedge.toml:5:10: ingress[0].listen: \"here\" is no address to listen on; write an IP address and a port such as 127.0.0.1:8080 or [::]:8080 (port 0: any free one), or unix:/path/to.sock\nedge.toml:6:1: ingress[0].who: unknown key; [[ingress]] has kind, name, listen, host, to, set_host, anonymous, allow, proxy_protocol_from, trusted_proxies, forwarding_header, max_connections, max_connections_per_address, keepalive, idle_timeout, head_timeout, body_timeout, max_head, max_headers",
     ),
 ];
 

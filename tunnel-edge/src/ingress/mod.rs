@@ -1,7 +1,10 @@
 //! Ingresses: listeners that turn callers into streams, one module for each kind.
 //!
-//! `Ingresses` opens and closes them as the configuration says.
+//! `Ingresses` opens and closes them as the configuration says. `arrival`, `address_limit`: what all
+//! callers' connections go through.
 
+mod address_limit;
+mod arrival;
 pub mod http;
 mod tcp;
 
@@ -17,10 +20,11 @@ use relay::listen::{BindError, bind_tcp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{HttpRoute, Ingress, IngressKind};
+use crate::config::{HttpSettings, Ingress, IngressKind};
 use crate::metrics::EdgeMetrics;
 use crate::registry::Registry;
-use http::{HttpIngress, HttpIngressConfig, HttpMetrics, Route};
+use address_limit::AddressLimit;
+use http::{HttpIngress, HttpIngressConfig, HttpMetrics};
 use tcp::TcpIngress;
 
 /// The configuration key that an error tells to change.
@@ -188,10 +192,11 @@ impl Ingresses {
             .collect();
         let sockets = listeners.into_iter().map(|listening| listening.sockets);
         match &ingress.kind {
-            IngressKind::Tcp(to) => {
+            IngressKind::Tcp(settings) => {
                 let tcp = TcpIngress {
                     ingress: ingress.clone(),
-                    to: to.clone(),
+                    settings: settings.clone(),
+                    address_limit: AddressLimit::new(ingress.connections.max_per_address),
                     registry: self.registry.clone(),
                     metrics: self.metrics.clone(),
                     callers: self.callers.clone(),
@@ -201,9 +206,9 @@ impl Ingresses {
                     self.workers.first().spawn(serving);
                 }
             }
-            IngressKind::Http(route) => {
-                let http = self.http(&ingress, route);
-                sockets.for_each(|sockets| self.serve_http(&http, &ingress, sockets, &stop));
+            IngressKind::Http(settings) => {
+                let http = self.http(&ingress, settings);
+                sockets.for_each(|sockets| self.serve_http(&http, sockets, &stop));
             }
         }
         let listen: Vec<_> = addresses.iter().map(ToString::to_string).collect();
@@ -216,14 +221,13 @@ impl Ingresses {
         }
     }
 
-    fn http(&self, ingress: &Ingress, route: &HttpRoute) -> Arc<HttpIngress> {
+    fn http(&self, ingress: &Ingress, settings: &HttpSettings) -> Arc<HttpIngress> {
         let registry = self.registry.clone();
         HttpIngress::new(HttpIngressConfig {
             name: ingress.name.to_string(),
-            route: match route {
-                HttpRoute::Pattern(pattern) => Route::Pattern(pattern.clone()),
-                HttpRoute::Fixed(to) => Route::Fixed(to.cluster.clone(), to.service.clone()),
-            },
+            callers: ingress.callers.clone(),
+            connections: ingress.connections.clone(),
+            settings: settings.clone(),
             lookup: Arc::new(move |cluster| registry.find(cluster)),
             metrics: self.http_metrics.clone(),
         })
@@ -233,18 +237,14 @@ impl Ingresses {
     fn serve_http(
         &self,
         http: &Arc<HttpIngress>,
-        ingress: &Ingress,
         sockets: Vec<std::net::TcpListener>,
         stop: &CancellationToken,
     ) {
         for (worker, socket) in self.workers.handles().iter().zip(sockets) {
-            let (http, stop, callers) = (http.clone(), stop.clone(), ingress.callers.clone());
+            let (http, stop) = (http.clone(), stop.clone());
             let serving = async move {
                 match tokio::net::TcpListener::from_std(socket) {
-                    Ok(listener) => {
-                        let allow = move |caller: SocketAddr| callers.admit(caller.ip());
-                        http.serve(listener, allow, stop).await;
-                    }
+                    Ok(listener) => http.serve(listener, stop).await,
                     Err(error) => tracing::error!(%error, "an ingress cannot be served"),
                 }
             };

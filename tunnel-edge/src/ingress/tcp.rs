@@ -12,12 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Ingress, ServiceAddress};
+use super::address_limit::{AddressGuard, AddressLimit};
+use super::arrival::{arrive, is_announced};
+use crate::config::{Ingress, TcpSettings};
 use crate::metrics::EdgeMetrics;
 use crate::registry::Registry;
-
-/// How many callers one listener serves at once; further ones wait in the kernel's backlog.
-const MAX_CALLERS: usize = 16_384;
 
 /// How long accepting pauses when there is no room for a socket.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
@@ -26,7 +25,8 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(super) struct TcpIngress {
     pub(super) ingress: Ingress,
-    pub(super) to: ServiceAddress,
+    pub(super) settings: TcpSettings,
+    pub(super) address_limit: AddressLimit,
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<EdgeMetrics>,
     pub(super) callers: TaskTracker,
@@ -46,13 +46,19 @@ impl TcpIngress {
     }
 
     async fn accept(&self, listener: &TcpListener) {
-        let room = Arc::new(Semaphore::new(MAX_CALLERS));
+        let room = Arc::new(Semaphore::new(self.ingress.connections.max));
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else {
                 return;
             };
             match listener.accept().await {
-                Ok((socket, address)) => self.admit(socket, address, permit),
+                Ok((socket, peer)) if is_announced(peer, &self.ingress.connections) => {
+                    // Nobody else waits for what a proxy has to say.
+                    let this = self.clone();
+                    let callers = &self.callers;
+                    callers.spawn(async move { this.greet(socket, peer, permit).await });
+                }
+                Ok((socket, peer)) => self.greet(socket, peer, permit).await,
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!(ingress = %self.ingress.name, %error, "cannot accept now");
@@ -63,14 +69,25 @@ impl TcpIngress {
     }
 
     /// Hands the caller to the worker of its session, or resets it.
-    fn admit(&self, socket: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
-        // Small writes of interactive protocols go out at once.
-        let _ = socket.set_nodelay(true);
-        let socket = Socket::Tcp(socket);
+    async fn greet(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        match arrive(socket, peer, &self.ingress.connections).await {
+            Ok((socket, caller)) => self.admit(Socket::Tcp(socket), caller, permit),
+            Err(error) => {
+                self.metrics
+                    .caller(self.ingress.name.as_str(), "proxy_header");
+                tracing::warn!(ingress = %self.ingress.name, %peer, %error, "a caller is reset");
+            }
+        }
+    }
+
+    fn admit(&self, socket: Socket, address: SocketAddr, permit: OwnedSemaphorePermit) {
         if !self.ingress.callers.admit(address.ip()) {
             return self.turn_away(&socket, address, "not_allowed");
         }
-        let Some(session) = self.registry.find(&self.to.cluster) else {
+        let Some(counted) = self.address_limit.enter(address.ip()) else {
+            return self.turn_away(&socket, address, "too_many_connections");
+        };
+        let Some(session) = self.registry.find(&self.settings.to.cluster) else {
             return self.turn_away(&socket, address, "not_connected");
         };
         let worker = session.worker().clone();
@@ -84,7 +101,7 @@ impl TcpIngress {
             }
         };
         worker.spawn(self.callers.track_future(async move {
-            let _permit = permit;
+            let _room: (OwnedSemaphorePermit, AddressGuard) = (permit, counted);
             match detached.attach() {
                 Ok(socket) => this.relay(&session, socket, address).await,
                 Err(error) => tracing::warn!(%error, "a caller cannot be taken over"),
@@ -94,7 +111,7 @@ impl TcpIngress {
 
     async fn relay(&self, session: &Session, socket: Socket, address: SocketAddr) {
         let request = OpenRequest {
-            service: self.to.service.clone(),
+            service: self.settings.to.service.clone(),
             caller: Caller {
                 principal: format!("ingress/{}", self.ingress.name),
                 address: Some(address),
@@ -104,23 +121,23 @@ impl TcpIngress {
         let stream = match session.open(request).await {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(ingress = %self.ingress.name, to = %self.to, %error, "no stream");
+                tracing::warn!(ingress = %self.ingress.name, to = %self.settings.to, %error, "no stream");
                 return self.turn_away(&socket, address, "not_opened");
             }
         };
         let id = stream.id();
-        let pumped = pump(stream, socket, LocalEnd::Caller).await;
+        let pumped = pump(stream, socket, LocalEnd::Caller, self.settings.idle_timeout).await;
         let outcome = match pumped.outcome {
             Ok(()) => "complete",
             Err(_) => "reset",
         };
         self.metrics.caller(self.ingress.name.as_str(), outcome);
-        tracing::debug!(ingress = %self.ingress.name, to = %self.to, stream = %id, %pumped, "caller over");
+        tracing::debug!(ingress = %self.ingress.name, to = %self.settings.to, stream = %id, %pumped, "caller over");
     }
 
     fn turn_away(&self, socket: &Socket, caller: SocketAddr, why: &'static str) {
         self.metrics.caller(self.ingress.name.as_str(), why);
-        tracing::warn!(ingress = %self.ingress.name, to = %self.to, %caller, why, "a caller is reset");
+        tracing::warn!(ingress = %self.ingress.name, to = %self.settings.to, %caller, why, "a caller is reset");
         socket.reset_on_close(true);
     }
 }

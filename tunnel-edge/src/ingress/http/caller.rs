@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::limits::{CALLER_IDLE, HEAD_TIMEOUT, WATCH_INTERVAL};
+use super::limits::WATCH_INTERVAL;
 use super::upgrade::Splice;
+use crate::config::HttpLimits;
 
 /// The most bytes over HTTP/2 that are taken for a ping or the like, and not for an answer.
 const HOUSEKEEPING: usize = 64;
@@ -26,6 +27,7 @@ const HTTP2_BEGINS: &[u8] = b"PRI";
 #[derive(Debug)]
 pub(super) struct Caller {
     peer: SocketAddr,
+    limits: HttpLimits,
     state: Mutex<State>,
 }
 
@@ -72,9 +74,10 @@ pub(super) enum Judgement {
 }
 
 impl Caller {
-    pub(super) fn new(peer: SocketAddr, now: Instant) -> Arc<Self> {
+    pub(super) fn new(peer: SocketAddr, limits: HttpLimits, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             peer,
+            limits,
             state: Mutex::new(State {
                 phase: Phase::Silent { since: now },
                 cuts: 0,
@@ -84,7 +87,12 @@ impl Caller {
         })
     }
 
-    /// The address that the connection comes from.
+    /// What its ingress allows it.
+    pub(super) fn limits(&self) -> &HttpLimits {
+        &self.limits
+    }
+
+    /// Where the connection comes from: its other end, or whoever that says (PROXY protocol).
     pub(super) fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -120,9 +128,9 @@ impl Caller {
         let (since, limit, late) = match self.state.lock().phase {
             Phase::Busy { .. } => return Judgement::Fine(WATCH_INTERVAL),
             Phase::Silent { since } | Phase::Head { since } => {
-                (since, HEAD_TIMEOUT, Judgement::TooSlow)
+                (since, self.limits.head_timeout, Judgement::TooSlow)
             }
-            Phase::Idle { since, .. } => (since, CALLER_IDLE, Judgement::Idle),
+            Phase::Idle { since, .. } => (since, self.limits.idle_timeout, Judgement::Idle),
         };
         match limit.checked_sub(now.saturating_duration_since(since)) {
             None | Some(Duration::ZERO) => late,
@@ -286,8 +294,11 @@ impl Drop for CallerIo {
 mod tests {
     use super::*;
 
+    const HEAD_TIMEOUT: Duration = HttpLimits::HEAD_TIMEOUT;
+    const CALLER_IDLE: Duration = HttpLimits::IDLE_TIMEOUT;
+
     fn caller(now: Instant) -> Arc<Caller> {
-        Caller::new("127.0.0.1:1".parse().unwrap(), now)
+        Caller::new("127.0.0.1:1".parse().unwrap(), HttpLimits::default(), now)
     }
 
     #[test]

@@ -1,12 +1,10 @@
-//! What becomes of a message's head on its way through: who is asked for, what is for this hop
-//! only, and what the edge itself says about the caller.
+//! What becomes of a message's head on its way through: who is asked for, and what is for this hop
+//! only. What is said about the caller is `provenance`'s.
 //!
 //! No `Via` is added (RFC 9110 §7.6.3): common origins switch compression off when they see it.
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, request, response};
@@ -24,13 +22,6 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     UPGRADE,
     HeaderName::from_static("http2-settings"),
 ];
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// The scheme that callers use. The ingress listens in the clear.
-const SCHEME: &str = "http";
 
 /// Who a request is for, as its caller says.
 ///
@@ -111,7 +102,10 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
 }
 
 /// The elements of a comma-separated field, over all its lines.
-fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+pub(super) fn tokens<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'h str> {
     let lines = headers.get_all(name).into_iter();
     lines
         .filter_map(|value| value.to_str().ok())
@@ -120,57 +114,7 @@ fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter(|token| !token.is_empty())
 }
 
-/// Replaces whatever the request says about who sent it by what the edge knows (RFC 7239).
-///
-/// Nobody in front of the edge is trusted to say it. Names with `_` for `-` go as well, since
-/// CGI-like origins cannot tell them apart.
-pub(super) fn set_forwarded(headers: &mut HeaderMap, peer: SocketAddr, host: Option<&Authority>) {
-    drop_claims(headers);
-    let ip = peer.ip().to_canonical();
-    let (plain, mut forwarded) = match ip {
-        IpAddr::V4(ip) => (ip.to_string(), format!("for={ip}")),
-        IpAddr::V6(ip) => (ip.to_string(), format!("for=\"[{ip}]\"")),
-    };
-    if let Some(host) = host {
-        // An authority has neither quotes nor backslashes, so that it may be quoted as it is.
-        forwarded.push_str(&format!(";host=\"{host}\""));
-        insert(headers, X_FORWARDED_HOST, host.as_str());
-    }
-    forwarded.push_str(";proto=");
-    forwarded.push_str(SCHEME);
-    insert(headers, X_FORWARDED_FOR, &plain);
-    insert(headers, X_FORWARDED_PROTO, SCHEME);
-    insert(headers, FORWARDED, &forwarded);
-}
-
-/// Removes every field that says who sent a message. Used for trailers too, which some origins
-/// merge into the head.
-pub(super) fn drop_claims(headers: &mut HeaderMap) {
-    let claims: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| claims_origin(name.as_str()))
-        .cloned()
-        .collect();
-    for name in claims {
-        headers.remove(name);
-    }
-}
-
-fn claims_origin(name: &str) -> bool {
-    let prefix_is = |prefix: &str| {
-        name.len() >= prefix.len()
-            && name
-                .bytes()
-                .zip(prefix.bytes())
-                .all(|(found, expected)| found == expected || (found == b'_' && expected == b'-'))
-    };
-    prefix_is("x-forwarded-")
-        || prefix_is("causeway-")
-        || (prefix_is("x-real-ip") && name.len() == "x-real-ip".len())
-        || name == FORWARDED.as_str()
-}
-
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -357,37 +301,6 @@ mod tests {
             assert_eq!(found, expected);
             assert!(headers.is_empty());
         }
-    }
-
-    #[test]
-    fn nobody_else_says_who_the_caller_is() {
-        let mut headers = map(&[
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x_forwarded_for", "6.6.6.6"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil"),
-            ("x-forwarded-port", "1"),
-            ("x-real-ip", "6.6.6.6"),
-            ("forwarded", "for=6.6.6.6"),
-            ("causeway-caller", "me"),
-            ("x-forward", "kept"),
-        ]);
-        let host = Authority::from_static("a.b:80");
-        let peer = "[::ffff:192.0.2.1]:1".parse().unwrap();
-        set_forwarded(&mut headers, peer, Some(&host));
-        let expected = map(&[
-            ("x-forward", "kept"),
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-proto", "http"),
-            ("x-forwarded-host", "a.b:80"),
-            ("forwarded", "for=192.0.2.1;host=\"a.b:80\";proto=http"),
-        ]);
-        assert_eq!(headers, expected);
-
-        set_forwarded(&mut headers, "[2001:db8::1]:1".parse().unwrap(), None);
-        assert_eq!(headers["forwarded"], "for=\"[2001:db8::1]\";proto=http");
-        assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
-        assert!(!headers.contains_key("x-forwarded-host"));
     }
 
     #[test]

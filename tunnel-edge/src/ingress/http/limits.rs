@@ -1,18 +1,7 @@
-//! The numbers of the http ingress, what each costs and what it protects from.
+//! The numbers of the http ingress that are not configured, what each costs and what it protects
+//! from. Those that are, are [`HttpLimits`](crate::config::HttpLimits).
 
 use std::time::Duration;
-
-/// The most connections of callers at once, over all listeners of one ingress. When it is
-/// reached nothing more is accepted until one ends; callers wait in the kernel's queue.
-pub(super) const MAX_CONNECTIONS: usize = 8192;
-
-/// How long a caller may take from the first byte of a request's head to its last, and from
-/// connecting to the first request. Whoever is slower is cut off.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long a caller's connection may be open without a request. Longer than the 60 s after
-/// which common load balancers drop theirs, so that they never meet a connection just closed.
-pub(super) const CALLER_IDLE: Duration = Duration::from_secs(75);
 
 /// How long a caller's connection that was idle for too long has to say goodbye.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
@@ -20,19 +9,8 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 /// How often the deadlines of a busy connection are looked at.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long an origin that waits for the rest of a request's body may get not a single byte of it.
-/// Then the request is answered 408 or, if its answer has begun, broken off; otherwise callers
-/// that withhold bodies could hold all connections for good. Bounds a silence, not a rate: one
-/// byte a minute is slow, but it moves. gRPC and streaming Connect calls over HTTP/2 may be silent
-/// for as long as they like: their callers are asked by [`CALLER_PING`] whether they are there.
-pub(super) const UPLOAD_STALL: Duration = Duration::from_secs(60);
-
-/// The most bytes of a request's head (431 beyond), and what one HTTP/1.1 connection buffers at
-/// most in each direction.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
-
-/// The most header fields of a request over HTTP/1.1 (431 beyond).
-pub(super) const MAX_HEADERS: usize = 100;
+/// The most bytes of the head of an HTTP/2 origin's answer.
+pub(super) const ORIGIN_HEAD: usize = 64 * 1024;
 
 /// The most requests that one HTTP/2 caller may have open on one connection. RFC 9113 §6.5.2
 /// asks for no fewer than 100.

@@ -7,9 +7,9 @@
 //!                            headers)    one hyper connection each)
 //! ```
 //!
-//! * [`host`]: host names that name services.
 //! * `serve`, `caller`: accepting, deadlines and limits of callers' connections.
-//! * `request`: one request, from its head to its answer. `headers`, `failure`, `grpc`: what
+//! * `request`: one request, from its head to its answer. `route`: which service it is for.
+//!   `provenance`: whose it is, and what the origin is told of that. `headers`, `failure`, `grpc`: what
 //!   becomes of the head, and what a caller is told, in its words, when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
 //! * `replay`: what is kept of a request for a second attempt, and when there is one.
@@ -26,7 +26,7 @@
 //!   same in the other direction.
 //! * A caller that hangs up ends its request at the origin.
 //! * What the origin learns about the caller (`Forwarded`, `X-Forwarded-For`, `-Host`, `-Proto`)
-//!   is what the edge saw, never what the caller said.
+//!   is what the edge saw or a trusted proxy said, never what the caller said.
 //!
 //! # Limits of this version
 //!
@@ -41,14 +41,15 @@ mod caller;
 mod failure;
 mod grpc;
 mod headers;
-pub mod host;
 mod limits;
 mod link;
 mod metrics;
 mod origin;
 mod pool;
+mod provenance;
 mod replay;
 mod request;
+mod route;
 mod serve;
 mod stall;
 mod switch;
@@ -62,11 +63,10 @@ mod websocket;
 mod tests;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use certs::ClusterId;
-use relay::{ServiceName, Session};
+use relay::Session;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -74,8 +74,9 @@ use tokio_util::sync::CancellationToken;
 use self::link::Link;
 use self::metrics::IngressMetrics;
 use self::origin::Origins;
+use super::address_limit::AddressLimit;
+use crate::config::{Callers, Connections, HttpSettings};
 
-pub use self::host::{HostPattern, HostPatternError, HostTooLong};
 pub use self::metrics::HttpMetrics;
 
 /// Finds the live session with a cluster.
@@ -85,8 +86,12 @@ pub type Lookup = Arc<dyn Fn(&ClusterId) -> Option<Session> + Send + Sync>;
 pub struct HttpIngressConfig {
     /// Its name in metrics, and in the caller principal `ingress/<name>` that clients see.
     pub name: String,
-    /// Which service a request is for.
-    pub route: Route,
+    /// Who may call.
+    pub callers: Callers,
+    /// What holds for their connections.
+    pub connections: Connections,
+    /// Where requests go, which proxies are believed, and limits.
+    pub settings: HttpSettings,
     /// Where sessions are found.
     pub lookup: Lookup,
     /// Where it counts.
@@ -97,28 +102,22 @@ impl fmt::Debug for HttpIngressConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpIngressConfig")
             .field("name", &self.name)
-            .field("route", &self.route)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-/// Which service a request is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
-    /// The one that the request's host names.
-    Pattern(HostPattern),
-    /// Always the same, whatever the host.
-    Fixed(ClusterId, ServiceName),
 }
 
 /// A listener that turns HTTP requests into requests to services.
 pub struct HttpIngress {
     name: String,
-    route: Route,
+    callers: Callers,
+    connections: Connections,
+    settings: HttpSettings,
     lookup: LinkLookup,
     metrics: Arc<IngressMetrics>,
     origins: Arc<Origins>,
     permits: Arc<Semaphore>,
+    address_limit: AddressLimit,
 }
 
 type LinkLookup = Box<dyn Fn(&ClusterId) -> Option<Link> + Send + Sync>;
@@ -127,27 +126,29 @@ impl HttpIngress {
     /// An ingress that does not listen yet.
     #[must_use]
     pub fn new(config: HttpIngressConfig) -> Arc<Self> {
-        let lookup = config.lookup;
-        Self::over_links(
-            config.name,
-            config.route,
-            Box::new(move |cluster| lookup(cluster).map(Link::Tunnel)),
-            &config.metrics,
-        )
+        let lookup = config.lookup.clone();
+        let links = Box::new(move |cluster: &ClusterId| lookup(cluster).map(Link::Tunnel));
+        Self::over_links(config, links)
     }
 
-    fn over_links(
-        name: String,
-        route: Route,
-        lookup: LinkLookup,
-        metrics: &HttpMetrics,
-    ) -> Arc<Self> {
+    fn over_links(config: HttpIngressConfig, lookup: LinkLookup) -> Arc<Self> {
+        let HttpIngressConfig {
+            name,
+            callers,
+            connections,
+            settings,
+            lookup: _,
+            metrics,
+        } = config;
         let metrics = metrics.ingress(&name);
         Arc::new(Self {
             origins: Origins::new(format!("ingress/{name}"), metrics.clone()),
-            permits: Arc::new(Semaphore::new(limits::MAX_CONNECTIONS)),
+            permits: Arc::new(Semaphore::new(connections.max)),
+            address_limit: AddressLimit::new(connections.max_per_address),
             name,
-            route,
+            callers,
+            connections,
+            settings,
             lookup,
             metrics,
         })
@@ -155,20 +156,15 @@ impl HttpIngress {
 
     /// Accepts callers until `stop`, then finishes what they have begun and returns.
     ///
-    /// `allow` says which addresses are let in; others are answered 403. After `stop`, HTTP/1.1
+    /// Callers that are not let in are answered 403. After `stop`, HTTP/1.1
     /// connections close behind their current answer, HTTP/2 ones say GOAWAY; upgraded ones last
     /// until an end ends them. Whoever calls this bounds that time: dropping the future cuts what
     /// is left.
     ///
     /// May run several times at once, each with a listener of its own and on any thread: the
     /// connections to origins and the limit of connections are shared.
-    pub async fn serve(
-        self: Arc<Self>,
-        listener: TcpListener,
-        allow: impl Fn(SocketAddr) -> bool + Send,
-        stop: CancellationToken,
-    ) {
-        serve::accept(&self, listener, allow, &stop).await;
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        serve::accept(&self, listener, &stop).await;
     }
 }
 
@@ -176,7 +172,7 @@ impl fmt::Debug for HttpIngress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpIngress")
             .field("name", &self.name)
-            .field("route", &self.route)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

@@ -170,9 +170,12 @@ pub(super) fn doubt(failure: Failure) -> Doubt {
             | ResetCode::IdleTimeout,
         ) => Doubt::MayHaveActed,
         Failure::BadHost
+        | Failure::BadPath
         | Failure::MethodNotSupported
         | Failure::CallerNotAllowed
+        | Failure::TooManyConnections
         | Failure::UnknownHost
+        | Failure::UnknownPath
         | Failure::ClusterNotConnected
         | Failure::UnknownService
         | Failure::Open(OpenError::Timeout)

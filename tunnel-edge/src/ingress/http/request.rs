@@ -2,33 +2,34 @@
 
 use std::sync::Arc;
 
-use certs::ClusterId;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Incoming};
-use relay::{AppProtocol, ServiceName};
+use relay::AppProtocol;
 
 use super::body::{OriginBody, ResponseBody};
 use super::caller::Caller;
 use super::failure::Failure;
 use super::grpc::Dialect;
-use super::headers::{authority, for_caller, for_http1, for_http2, set_forwarded, take_hop_by_hop};
+use super::headers::{authority, for_caller, for_http1, for_http2, take_hop_by_hop};
 use super::link::Link;
 use super::origin::Destination;
+use super::provenance::Provenance;
+use super::route::resolve;
 use super::switch::{Agreement, Wish};
 use super::tasks::{Handover, Tasks};
 use super::upgrade::{Hold, Side, Splice};
 use super::upload::RequestBody;
-use super::{HttpIngress, Route, trace};
+use super::{HttpIngress, trace};
 
-/// Whether a caller may use the ingress at all.
+/// Whether a connection may be used at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// It may.
     Granted,
-    /// It is told that it may not.
-    Denied,
+    /// Its address has too many; whoever uses this one is told so.
+    TooManyConnections,
 }
 
 impl HttpIngress {
@@ -85,7 +86,7 @@ impl HttpIngress {
             Err(failure) => {
                 self.metrics.failed(failure.code());
                 let mut response = failure.response(dialect);
-                if access == Access::Denied || failure == Failure::RequestTimeout {
+                if self.closes_after(failure, &caller) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
@@ -96,6 +97,30 @@ impl HttpIngress {
         response
     }
 
+    /// Whether nothing more is to be heard on the connection of a request that failed so.
+    fn closes_after(&self, failure: Failure, caller: &Caller) -> bool {
+        match failure {
+            Failure::RequestTimeout | Failure::TooManyConnections => true,
+            // A proxy's next request may be another caller's.
+            Failure::CallerNotAllowed => !self.settings.trusted.include(caller.peer().ip()),
+            Failure::BadHost
+            | Failure::BadPath
+            | Failure::MethodNotSupported
+            | Failure::UnknownHost
+            | Failure::UnknownPath
+            | Failure::ClusterNotConnected
+            | Failure::UnknownService
+            | Failure::Open(_)
+            | Failure::OpenTimeout
+            | Failure::Reset(_)
+            | Failure::OriginClosed
+            | Failure::OriginProtocol
+            | Failure::UpgradeUnsupported
+            | Failure::UpgradeDeclined
+            | Failure::RequestIncomplete => false,
+        }
+    }
+
     /// Sends a request to the service that it is for. If the origin has switched to another
     /// protocol, also says over which session.
     async fn forward(
@@ -104,13 +129,18 @@ impl HttpIngress {
         access: Access,
         request: Request<Incoming>,
     ) -> Result<(Response<OriginBody>, Option<Link>), Failure> {
-        if access == Access::Denied {
-            return Err(Failure::CallerNotAllowed);
+        if access == Access::TooManyConnections {
+            return Err(Failure::TooManyConnections);
         }
         let (mut parts, body) = request.into_parts();
+        let provenance = Provenance::of(caller.peer().ip(), &parts.headers, &self.settings.trusted);
+        if !self.callers.admit(provenance.caller()) {
+            return Err(Failure::CallerNotAllowed);
+        }
         let wish = Wish::of(&mut parts)?;
         let host = authority(&parts)?;
-        let (service, cluster) = self.route.resolve(host.as_ref())?;
+        let found = resolve(&self.settings, host.as_ref(), parts.uri.path_and_query())?;
+        let (service, cluster) = (found.service, found.cluster);
         let link = (self.lookup)(&cluster).filter(Link::is_open);
         let link = link.ok_or(Failure::ClusterNotConnected)?;
         let protocol = link
@@ -118,7 +148,11 @@ impl HttpIngress {
             .ok_or(Failure::UnknownService)?;
 
         let mut hop = take_hop_by_hop(&mut parts.headers);
-        set_forwarded(&mut parts.headers, caller.peer(), host.as_ref());
+        let prefix = found.stripped.as_ref().map(|(prefix, _)| prefix.as_str());
+        provenance.announce(&mut parts.headers, host.as_ref(), prefix);
+        if let Some((_, path)) = found.stripped {
+            replace_path(&mut parts.uri, path);
+        }
         let traceparent = trace::keep_or_begin(&mut parts.headers);
         parts.extensions.clear();
         let caller_version = parts.version;
@@ -126,6 +160,7 @@ impl HttpIngress {
             hop.upgrade = None;
         }
         // A caller of HTTP/1.0 need not say whom it means.
+        let host = found.set_host.or(host);
         let host = host.map_or_else(|| Authority::try_from(service.as_str()), Ok);
         let host = host.map_err(|_| Failure::BadHost)?;
         let switch = match protocol {
@@ -149,7 +184,12 @@ impl HttpIngress {
             protocol,
             traceparent: Some(traceparent),
         };
-        let body = RequestBody::new(body, caller_version, &parts.headers);
+        let body = RequestBody::new(
+            body,
+            caller.limits().body_timeout,
+            caller_version,
+            &parts.headers,
+        );
         let request = Request::from_parts(parts, body);
         let answer = if switch.is_connect() {
             self.origins.connect(&destination, request).await
@@ -184,23 +224,18 @@ impl HttpIngress {
     }
 }
 
+/// hyper needs a scheme beside an authority, so that a path cannot be replaced alone.
+fn replace_path(uri: &mut Uri, path: PathAndQuery) {
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(path);
+    *uri = Uri::from_parts(parts).expect("a URI with another path is still one");
+}
+
 /// Trailers need chunks over HTTP/1.1, also where HTTP/2 had a length (RFC 9112 §7.1.2). hyper sends
 /// those that are announced (RFC 9110 §6.6.2).
 fn chunk_for_trailers(headers: &mut HeaderMap) {
     if headers.contains_key(TRAILER) {
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
-impl Route {
-    fn resolve(&self, host: Option<&Authority>) -> Result<(ServiceName, ClusterId), Failure> {
-        match self {
-            Self::Pattern(pattern) => {
-                let host = host.ok_or(Failure::BadHost)?;
-                pattern.matches(host.as_str()).ok_or(Failure::UnknownHost)
-            }
-            Self::Fixed(cluster, service) => Ok((service.clone(), cluster.clone())),
-        }
     }
 }

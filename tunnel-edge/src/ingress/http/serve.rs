@@ -16,19 +16,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::HttpIngress;
 use super::caller::{Caller, CallerIo, Judgement};
-use super::failure::{HEAD_MALFORMED, HEAD_TOO_LARGE};
+use super::failure::{HEAD_MALFORMED, HEAD_TOO_LARGE, PROXY_HEADER};
 use super::limits::{
     ACCEPT_PAUSE, CALLER_PING, CALLER_STREAM_WINDOW, CALLER_STREAMS, CALLER_WINDOW, GOODBYE,
-    MAX_HEAD, MAX_HEADERS, SEND_BUFFER, WATCH_INTERVAL,
+    SEND_BUFFER, WATCH_INTERVAL,
 };
 use super::request::Access;
 use super::tasks::{TaskOwner, Tasks};
+use crate::config::HttpLimits;
+use crate::ingress::arrival::arrive;
 
 /// Accepts callers until `stop`, then waits until all are gone.
 pub(super) async fn accept(
     ingress: &Arc<HttpIngress>,
     listener: TcpListener,
-    allow: impl Fn(SocketAddr) -> bool + Send,
     stop: &CancellationToken,
 ) {
     let mut connections = JoinSet::new();
@@ -42,8 +43,7 @@ pub(super) async fn accept(
             Some(ended) = connections.join_next() => report(ended),
             () = &mut sweep => {}
             (socket, peer, permit) = next(ingress, &listener) => {
-                let access = if allow(peer) { Access::Granted } else { Access::Denied };
-                let connection = connection(ingress.clone(), socket, peer, access, stop.clone());
+                let connection = connection(ingress.clone(), socket, peer, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -88,15 +88,25 @@ async fn connection(
     ingress: Arc<HttpIngress>,
     socket: TcpStream,
     peer: SocketAddr,
-    access: Access,
     stop: CancellationToken,
 ) {
     let _counted = ingress.metrics.caller();
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "the caller has left before it was served");
-        return;
-    }
-    let caller = Caller::new(peer, Instant::now());
+    let (socket, peer) = match arrive(socket, peer, &ingress.connections).await {
+        Ok(arrived) => arrived,
+        Err(error) => {
+            ingress.metrics.failed(PROXY_HEADER);
+            tracing::warn!(ingress = ingress.name, %peer, %error, "a caller is reset");
+            return;
+        }
+    };
+    // The connections of a proxy are its many callers'.
+    let counted_alone = !ingress.settings.trusted.include(peer.ip());
+    let room = counted_alone.then(|| ingress.address_limit.enter(peer.ip()));
+    let access = match room {
+        Some(None) => Access::TooManyConnections,
+        None | Some(Some(_)) => Access::Granted,
+    };
+    let caller = Caller::new(peer, ingress.settings.limits, Instant::now());
     let owner = TaskOwner::new();
     speak_http(&ingress, socket, &caller, access, &owner, &stop).await;
     if let Some(splice) = caller.take_splice() {
@@ -121,7 +131,7 @@ async fn speak_http(
             .answer(caller.clone(), access, tasks, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let builder = builder(owner.tasks().clone());
+    let builder = builder(owner.tasks().clone(), &ingress.settings.limits);
     let io = TokioIo::new(CallerIo::new(socket, caller.clone()));
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut stopping = false;
@@ -169,15 +179,15 @@ fn count_refused(ingress: &HttpIngress, error: &(dyn std::error::Error + 'static
     }
 }
 
-fn builder(tasks: Tasks) -> auto::Builder<Tasks> {
+fn builder(tasks: Tasks, limits: &HttpLimits) -> auto::Builder<Tasks> {
     let mut builder = auto::Builder::new(tasks);
     builder
         .http1()
         // Our own watch also covers the time before the version is known, and lets a connection
         // be idle for longer than a head may take.
         .header_read_timeout(None)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS);
+        .max_buf_size(limits.max_head)
+        .max_headers(limits.max_headers);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -188,6 +198,6 @@ fn builder(tasks: Tasks) -> auto::Builder<Tasks> {
         .initial_stream_window_size(CALLER_STREAM_WINDOW)
         .initial_connection_window_size(CALLER_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEAD as u32);
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
     builder
 }

@@ -8,8 +8,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Version};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::limits::UPLOAD_STALL;
-
 /// What begins the content types of requests whose body is a conversation, and may rest for hours
 /// between two messages: gRPC, and the streaming calls of Connect.
 const CONVERSATIONS: [&[u8]; 2] = [b"application/grpc", b"application/connect+"];
@@ -26,12 +24,12 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// What a request deserves. Conversations need HTTP/2, whose pings show that the caller is
+    /// What a request deserves: `limit`, unless it is a conversation. Conversations need HTTP/2, whose pings show that the caller is
     /// still there.
-    pub(super) fn with(version: Version, headers: &HeaderMap) -> Self {
+    pub(super) fn with(limit: Duration, version: Version, headers: &HeaderMap) -> Self {
         let conversation = version == Version::HTTP_2 && is_conversation(headers);
         Self {
-            limit: (!conversation).then_some(UPLOAD_STALL),
+            limit: (!conversation).then_some(limit),
             timer: None,
             waiting: false,
         }
@@ -71,6 +69,8 @@ fn is_conversation(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(60);
+
     #[test]
     fn only_conversations_over_http2_have_all_the_time() {
         for (version, kind, limited) in [
@@ -83,10 +83,10 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, kind.parse().unwrap());
-            let patience = Patience::with(version, &headers);
+            let patience = Patience::with(LIMIT, version, &headers);
             assert_eq!(patience.limit.is_some(), limited, "{version:?} {kind}");
         }
-        let plain = Patience::with(Version::HTTP_2, &HeaderMap::new());
-        assert_eq!(plain.limit, Some(UPLOAD_STALL));
+        let plain = Patience::with(LIMIT, Version::HTTP_2, &HeaderMap::new());
+        assert_eq!(plain.limit, Some(LIMIT));
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -14,9 +15,9 @@ use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 
 use super::body::{BodyError, Inbound, Polled};
-use super::headers::drop_claims;
 use super::limits::CONTINUE_WAIT;
 use super::origin::Http2Slot;
+use super::provenance::drop_claims;
 use super::replay::{Given, Kept};
 use super::stall::Patience;
 
@@ -134,11 +135,16 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// The body of a request with these headers.
-    pub(super) fn new(body: Incoming, version: Version, headers: &HeaderMap) -> Self {
+    /// The body of a request with these headers, which may be withheld for `patience`.
+    pub(super) fn new(
+        body: Incoming,
+        patience: Duration,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Self {
         let source = Source {
             inbound: Inbound::new(body, version),
-            patience: Patience::with(version, headers),
+            patience: Patience::with(patience, version, headers),
             over: false,
             kept: Kept::Lost,
             attempt: 0,

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::super::body::OriginBody;
 use super::super::failure::Failure;
-use super::super::limits::{MAX_HEAD, ORIGIN_STREAM_WINDOW, ORIGIN_WINDOW, SEND_BUFFER};
+use super::super::limits::{ORIGIN_HEAD, ORIGIN_STREAM_WINDOW, ORIGIN_WINDOW, SEND_BUFFER};
 use super::super::link::{Link, OriginIo, Verdict};
 use super::super::metrics::Protocol;
 use super::super::tasks::{Handover, TaskOwner, Tasks};
@@ -116,7 +116,7 @@ impl Origins {
                     .initial_stream_window_size(ORIGIN_STREAM_WINDOW)
                     .initial_connection_window_size(ORIGIN_WINDOW)
                     .max_send_buf_size(SEND_BUFFER)
-                    .max_header_list_size(MAX_HEAD as u32)
+                    .max_header_list_size(ORIGIN_HEAD as u32)
                     .handshake(TokioIo::new(io))
                     .await
                     .map_err(|error| failure(&error, &verdict))?;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::failure::Failure;
 use super::super::limits::{
-    MAX_HEAD, OPEN_DEADLINE, ORIGIN_STREAM_WINDOW, ORIGIN_STREAMS, ORIGIN_WINDOW, SEND_BUFFER,
+    OPEN_DEADLINE, ORIGIN_HEAD, ORIGIN_STREAM_WINDOW, ORIGIN_STREAMS, ORIGIN_WINDOW, SEND_BUFFER,
 };
 use super::super::link::{OriginIo, Verdict};
 use super::super::metrics::Protocol;
@@ -176,7 +176,7 @@ async fn handshake(io: TokioIo<OriginIo>, tasks: Tasks) -> Result<(Sender, Conne
         .initial_stream_window_size(ORIGIN_STREAM_WINDOW)
         .initial_connection_window_size(ORIGIN_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(ORIGIN_HEAD as u32)
         .handshake(io)
         .await
         .map_err(|error| failure(&error, &verdict))?;

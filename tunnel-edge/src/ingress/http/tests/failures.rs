@@ -4,12 +4,12 @@ use http::{HeaderValue, Version};
 use relay::{AppProtocol, OpenError, ResetCode};
 use tokio::io::AsyncWriteExt;
 
-use super::super::Route;
 use super::breaks::read_head;
 use super::fake::Refusal;
 use super::harness::{
-    Answer, Edge, HOST, TestBody, full, get, mirror, request, serve_origins, until, within,
+    Answer, Edge, HOST, Setup, TestBody, full, get, mirror, request, until, within,
 };
+use crate::config::{Callers, Entry, HttpSettings};
 
 fn to_host(host: &str) -> http::Request<TestBody> {
     let mut request = get("/");
@@ -71,14 +71,19 @@ async fn a_request_that_cannot_be_meant_is_refused() {
 
 #[tokio::test]
 async fn a_fixed_route_takes_any_host() {
-    let cluster = "acme/demo".parse().unwrap();
-    let route = Route::Fixed(cluster, "web".parse().unwrap());
     for (protocol, seen) in [
         (AppProtocol::Http1, "\"host\": \"web\""),
         (AppProtocol::H2, "//web/"),
     ] {
-        let (edge, streams) = Edge::routed(protocol, route.clone()).await;
-        tokio::spawn(serve_origins(protocol, streams, mirror));
+        let entry = Entry::Fixed {
+            to: "acme/demo/web".parse().unwrap(),
+            set_host: None,
+        };
+        let setup = Setup {
+            settings: HttpSettings::leading_to(entry),
+            ..Setup::default()
+        };
+        let edge = Edge::set_up(protocol, setup, mirror).await;
         let answer = edge
             .caller(Version::HTTP_11)
             .await
@@ -177,9 +182,11 @@ async fn a_grpc_caller_is_answered_in_its_own_way() {
 
 #[tokio::test]
 async fn an_address_that_is_not_allowed_is_told_so_and_sees_nothing() {
-    let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
-    edge.allow
-        .store(false, std::sync::atomic::Ordering::Relaxed);
+    let setup = Setup {
+        callers: Callers::Networks(Vec::new()),
+        ..Setup::default()
+    };
+    let edge = Edge::set_up(AppProtocol::Http1, setup, mirror).await;
     let answer = edge
         .raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"))
         .await;

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::link::Link;
 use super::super::origin::Destination;
-use super::super::{HttpIngress, HttpMetrics, Route};
+use super::super::{HttpIngress, HttpIngressConfig, HttpMetrics};
 use super::fake::{FakeIo, FakeSession};
+use crate::config::{Callers, Connections, Entry, HttpSettings};
 
 pub(super) type TestBody = UnsyncBoxBody<Bytes, Stop>;
 
@@ -58,6 +58,33 @@ pub(super) async fn until(done: impl Fn() -> bool) {
     .await;
 }
 
+/// How an ingress is configured: for everyone, by host names of the form of [`HOST`], unless
+/// something else is said.
+pub(super) struct Setup {
+    pub(super) callers: Callers,
+    pub(super) connections: Connections,
+    pub(super) settings: HttpSettings,
+}
+
+/// The most connections at once.
+pub(super) const MAX_CONNECTIONS: usize = 8192;
+
+impl Default for Setup {
+    fn default() -> Self {
+        let pattern = "{service}--{cluster}--{tenant}.apps.test".parse().unwrap();
+        Self {
+            callers: Callers::Anonymous,
+            connections: Connections {
+                proxy_protocol_from: Vec::new(),
+                max: MAX_CONNECTIONS,
+                max_per_address: None,
+                keepalive: None,
+            },
+            settings: HttpSettings::leading_to(Entry::Pattern(pattern)),
+        }
+    }
+}
+
 pub(super) struct Edge {
     pub(super) ingress: Arc<HttpIngress>,
     pub(super) session: FakeSession,
@@ -66,27 +93,19 @@ pub(super) struct Edge {
     pub(super) address: SocketAddr,
     pub(super) stop: CancellationToken,
     pub(super) serving: JoinHandle<()>,
-    pub(super) allow: Arc<AtomicBool>,
     registry: Registry,
 }
 
 impl Edge {
     /// An ingress in front of service `web` of `acme/demo`, and the origin's ends of streams.
     pub(super) async fn start(protocol: AppProtocol) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
-        Self::routed(protocol, pattern()).await
-    }
-
-    pub(super) async fn routed(
-        protocol: AppProtocol,
-        route: Route,
-    ) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
-        Self::over(protocol, route, Handle::current()).await
+        Self::over(protocol, Setup::default(), Handle::current()).await
     }
 
     /// An ingress whose sessions live on `worker`.
     pub(super) async fn over(
         protocol: AppProtocol,
-        route: Route,
+        setup: Setup,
         worker: Handle,
     ) -> (Self, mpsc::UnboundedReceiver<FakeIo>) {
         let (session, streams) = FakeSession::new("web", protocol, worker);
@@ -104,17 +123,24 @@ impl Edge {
                 Link::Fake(next)
             })
         });
-        let ingress = HttpIngress::over_links("main".to_owned(), route, lookup, &metrics);
+        let Setup {
+            callers,
+            connections,
+            settings,
+        } = setup;
+        let config = HttpIngressConfig {
+            name: "main".to_owned(),
+            callers,
+            connections,
+            settings,
+            lookup: Arc::new(|_| None),
+            metrics,
+        };
+        let ingress = HttpIngress::over_links(config, lookup);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let allow = Arc::new(AtomicBool::new(true));
-        let allowed = allow.clone();
-        let serving = tokio::spawn(ingress.clone().serve(
-            listener,
-            move |_| allowed.load(Ordering::Relaxed),
-            stop.clone(),
-        ));
+        let serving = tokio::spawn(ingress.clone().serve(listener, stop.clone()));
         let edge = Self {
             ingress,
             session,
@@ -122,7 +148,6 @@ impl Edge {
             address,
             stop,
             serving,
-            allow,
             registry,
         };
         (edge, streams)
@@ -134,7 +159,16 @@ impl Edge {
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<TestBody>> + Send + 'static,
     {
-        let (edge, streams) = Self::start(protocol).await;
+        Self::set_up(protocol, Setup::default(), handler).await
+    }
+
+    /// The same, configured otherwise.
+    pub(super) async fn set_up<F, A>(protocol: AppProtocol, setup: Setup, handler: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response<TestBody>> + Send + 'static,
+    {
+        let (edge, streams) = Self::over(protocol, setup, Handle::current()).await;
         tokio::spawn(serve_origins(protocol, streams, handler));
         edge
     }
@@ -187,11 +221,6 @@ pub(super) async fn read_to_end(socket: &mut TcpStream) -> std::io::Result<Strin
     let mut answer = Vec::new();
     within(socket.read_to_end(&mut answer)).await?;
     Ok(String::from_utf8(answer).unwrap())
-}
-
-/// A route by host names of the form of [`HOST`].
-pub(super) fn pattern() -> Route {
-    Route::Pattern("{service}--{cluster}--{tenant}.apps.test".parse().unwrap())
 }
 
 /// Serves every connection at the origin.

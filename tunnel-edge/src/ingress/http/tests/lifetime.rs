@@ -9,11 +9,13 @@ use relay::AppProtocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::super::limits::{CALLER_IDLE, GOODBYE, HEAD_TIMEOUT, MAX_CONNECTIONS, WATCH_INTERVAL};
+use super::super::limits::{GOODBYE, WATCH_INTERVAL};
 use super::breaks::read_head;
 use super::harness::{
-    Answer, Edge, HOST, channel, data, get, mirror, next, read_to_end, until, within,
+    Answer, Edge, HOST, MAX_CONNECTIONS, channel, data, get, mirror, next, read_to_end, until,
+    within,
 };
+use crate::config::HttpLimits;
 
 #[tokio::test]
 async fn stopping_finishes_what_has_begun() {
@@ -86,8 +88,8 @@ async fn whoever_dawdles_is_cut_off() {
     }
     until(|| edge.metric("causeway_http_caller_connections") == sockets.len() as u64).await;
     tokio::time::pause();
-    tokio::time::sleep(HEAD_TIMEOUT + WATCH_INTERVAL).await;
-    tokio::time::sleep(CALLER_IDLE).await;
+    tokio::time::sleep(HttpLimits::HEAD_TIMEOUT + WATCH_INTERVAL).await;
+    tokio::time::sleep(HttpLimits::IDLE_TIMEOUT).await;
     tokio::time::resume();
     for (text, mut socket) in sockets {
         let end = read_to_end(&mut socket).await;
@@ -113,7 +115,7 @@ async fn the_untaken_rest_of_an_answer_without_length_is_no_end() {
         let listener = listener.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
         let ingress = edge.ingress.clone();
-        let serving = tokio::spawn(ingress.serve(listener, |_| true, edge.stop.clone()));
+        let serving = tokio::spawn(ingress.serve(listener, edge.stop.clone()));
         let caller = TcpSocket::new_v4().unwrap();
         caller.set_recv_buffer_size(4096).unwrap();
         let mut caller = caller.connect(address).await.unwrap();
@@ -131,7 +133,7 @@ async fn the_untaken_rest_of_an_answer_without_length_is_no_end() {
             serving.abort();
         } else {
             tokio::time::pause();
-            tokio::time::sleep(CALLER_IDLE + WATCH_INTERVAL * 3 + GOODBYE).await;
+            tokio::time::sleep(HttpLimits::IDLE_TIMEOUT + WATCH_INTERVAL * 3 + GOODBYE).await;
             tokio::time::resume();
         }
         until(|| edge.metric("causeway_http_caller_connections") == 0).await;
@@ -148,7 +150,7 @@ async fn an_idle_connection_is_closed_late_and_in_order() {
         assert_eq!(caller.get("/").await.status, 200);
         let open = || edge.metric("causeway_http_caller_connections");
         tokio::time::pause();
-        tokio::time::sleep(CALLER_IDLE - WATCH_INTERVAL).await;
+        tokio::time::sleep(HttpLimits::IDLE_TIMEOUT - WATCH_INTERVAL).await;
         assert_eq!(open(), 1, "{version:?}");
         tokio::time::sleep(WATCH_INTERVAL * 3 + GOODBYE).await;
         tokio::time::resume();
@@ -183,11 +185,7 @@ async fn several_listeners_share_connections_to_origins() {
     let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(
-        edge.ingress
-            .clone()
-            .serve(listener, |_| true, edge.stop.clone()),
-    );
+    let serving = tokio::spawn(edge.ingress.clone().serve(listener, edge.stop.clone()));
     assert_eq!(
         edge.caller(Version::HTTP_11).await.get("/").await.status,
         200

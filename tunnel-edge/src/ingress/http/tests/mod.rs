@@ -1,6 +1,7 @@
 //! The ingress between real hyper callers on loopback and real hyper origins behind a stand-in
 //! for the tunnel.
 
+mod arrivals;
 mod bodies;
 mod breaks;
 mod failures;
@@ -10,6 +11,7 @@ mod interim;
 mod lifetime;
 mod pooling;
 mod retries;
+mod routes;
 mod stalls;
 mod trailers;
 mod upgrades;

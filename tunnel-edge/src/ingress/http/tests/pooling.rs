@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::super::limits::{ORIGIN_IDLE, ORIGIN_STREAMS, SWEEP_INTERVAL};
 use super::breaks::read_head;
 use super::harness::{
-    Answer, Edge, TestBody, channel, data, echo, empty, full, get, mirror, next, pattern, request,
+    Answer, Edge, Setup, TestBody, channel, data, echo, empty, full, get, mirror, next, request,
     serve_origin, serve_origins, until, within,
 };
 
@@ -52,7 +52,7 @@ async fn a_connection_is_used_again_across_threads() {
     let handle = worker.handle().clone();
     let thread = std::thread::spawn(move || worker.block_on(end));
     for origin in ORIGINS {
-        let (edge, streams) = Edge::over(origin, pattern(), handle.clone()).await;
+        let (edge, streams) = Edge::over(origin, Setup::default(), handle.clone()).await;
         handle.spawn(serve_origins(origin, streams, echo));
         for version in [Version::HTTP_11, Version::HTTP_2] {
             let mut caller = edge.caller(version).await;

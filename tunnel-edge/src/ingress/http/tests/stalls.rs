@@ -6,10 +6,11 @@ use hyper::body::Incoming;
 use relay::AppProtocol;
 use tokio::sync::mpsc;
 
-use super::super::limits::{CALLER_PING, UPLOAD_STALL, WATCH_INTERVAL};
+use super::super::limits::{CALLER_PING, WATCH_INTERVAL};
 use super::harness::{
     Answer, Edge, TestBody, channel, data, echo, full, next, request, until, within,
 };
+use crate::config::HttpLimits;
 
 const ORIGINS: [AppProtocol; 2] = [AppProtocol::Http1, AppProtocol::H2];
 const CALLERS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
@@ -46,10 +47,10 @@ async fn a_body_that_moves_has_time_and_one_that_stalls_is_answered_408() {
             for _ in 0..4 {
                 sender.send(data("a bit")).await.unwrap();
                 within(takes.recv()).await.unwrap();
-                silence(UPLOAD_STALL / 2).await;
+                silence(HttpLimits::BODY_TIMEOUT / 2).await;
                 assert!(!call.is_finished(), "{origin:?} {version:?}");
             }
-            silence(UPLOAD_STALL).await;
+            silence(HttpLimits::BODY_TIMEOUT).await;
             let answer = within(call).await.unwrap();
             assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
             assert_eq!(answer.code(), "request_timeout", "{origin:?} {version:?}");
@@ -70,7 +71,7 @@ async fn an_answer_under_way_is_broken_off() {
             sender.send(data("part")).await.unwrap();
             let mut answer = caller.send(request("POST", "/", body)).await.unwrap();
             assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "part");
-            silence(UPLOAD_STALL + WATCH_INTERVAL).await;
+            silence(HttpLimits::BODY_TIMEOUT + WATCH_INTERVAL).await;
             let end = next(answer.body_mut()).await;
             assert!(
                 end.is_some_and(|end| end.is_err()),
@@ -91,7 +92,7 @@ async fn grpc_may_rest_between_two_messages() {
     call.headers_mut().insert("content-type", grpc);
     let mut answer = caller.send(call).await.unwrap();
     assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "first");
-    silence(UPLOAD_STALL * 3).await;
+    silence(HttpLimits::BODY_TIMEOUT * 3).await;
     sender.send(data("second")).await.unwrap();
     assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "second");
 }
@@ -137,7 +138,7 @@ async fn a_call_that_streams_may_rest_before_it_is_answered() {
         });
         sender.send(data("one")).await.unwrap();
         within(takes.recv()).await.unwrap();
-        long_silence(UPLOAD_STALL * 2).await;
+        long_silence(HttpLimits::BODY_TIMEOUT * 2).await;
         assert!(!call.is_finished(), "{kind}");
         within(sender.send(data("two"))).await.unwrap();
         drop(sender);
@@ -163,7 +164,7 @@ async fn answers_may_rest_for_as_long_as_they_like() {
             for event in ["data: one\n\n", "data: two\n\n"] {
                 within(events.send(data(event))).await.unwrap();
                 assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), event);
-                long_silence(UPLOAD_STALL * 2).await;
+                long_silence(HttpLimits::BODY_TIMEOUT * 2).await;
             }
         }
     }

@@ -9,11 +9,12 @@ use relay::{AppProtocol, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::super::limits::{CALLER_IDLE, GOODBYE, WATCH_INTERVAL};
+use super::super::limits::{GOODBYE, WATCH_INTERVAL};
 use super::super::websocket::Key;
 use super::breaks::read_head;
 use super::fake::FakeIo;
 use super::harness::{Answer, CallerConn, Edge, TestBody, empty, full, get, mirror, until, within};
+use crate::config::HttpLimits;
 
 type Io = TokioIo<Upgraded>;
 
@@ -168,7 +169,7 @@ async fn a_reset_of_the_origin_is_no_end_for_the_caller() {
 async fn a_quiet_websocket_keeps_its_connection_from_being_idle() {
     let (_edge, _caller, mut io, mut origin) = agreed().await;
     tokio::time::pause();
-    tokio::time::sleep(CALLER_IDLE + GOODBYE + WATCH_INTERVAL * 3).await;
+    tokio::time::sleep(HttpLimits::IDLE_TIMEOUT + GOODBYE + WATCH_INTERVAL * 3).await;
     tokio::time::resume();
     io.write_all(b"still here").await.unwrap();
     assert_eq!(read(&mut origin, 10).await, "still here");

@@ -1,19 +1,54 @@
 //! `[[ingress]]`: listeners that turn callers into streams.
+//!
+//! * `connections`: what holds for callers' connections, whatever they speak.
+//! * `http`: trusted proxies and limits of http ingresses. `route`: `[[route]]`, by host and path.
+//! * `service`: the service that one leads to.
 
-use std::fmt;
+mod connections;
+mod http;
+mod route;
+mod service;
+
 use std::net::SocketAddr;
-use std::str::FromStr;
+use std::time::Duration;
 
-use certs::{ClusterId, ClusterIdError, Label};
-use relay::ServiceName;
-use relay::settings::{Reading, Section, Stated};
+use certs::Label;
+use relay::settings::{Reading, Section, Stated, idle_timeout};
 
 use super::callers::{Callers, Network};
 use super::ip_address;
-use crate::ingress::http::HostPattern;
+
+pub use connections::Connections;
+pub use http::{Entry, ForwardingHeader, HttpLimits, HttpSettings, TrustedProxies};
+pub use route::{HostMatch, PathPrefix, Route};
+pub use service::{ServiceAddress, ServiceAddressError};
+
+pub(super) use route::KEYS as ROUTE_KEYS;
+
+use route::StatedRoute;
 
 /// The keys of `[[ingress]]`.
-pub(super) const KEYS: &[&str] = &["kind", "name", "listen", "host", "to", "anonymous", "allow"];
+pub(super) const KEYS: &[&str] = &[
+    "kind",
+    "name",
+    "listen",
+    "host",
+    "to",
+    "set_host",
+    "anonymous",
+    "allow",
+    "proxy_protocol_from",
+    "trusted_proxies",
+    "forwarding_header",
+    "max_connections",
+    "max_connections_per_address",
+    "keepalive",
+    "idle_timeout",
+    "head_timeout",
+    "body_timeout",
+    "max_head",
+    "max_headers",
+];
 
 /// `[[ingress]]`: a listener that turns callers into streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +59,8 @@ pub struct Ingress {
     pub listen: Vec<SocketAddr>,
     /// Who may call.
     pub callers: Callers,
+    /// What holds for their connections.
+    pub connections: Connections,
     /// What it speaks, and where it leads.
     pub kind: IngressKind,
 }
@@ -32,43 +69,18 @@ pub struct Ingress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IngressKind {
     /// HTTP/1.1 and HTTP/2.
-    Http(HttpRoute),
+    Http(HttpSettings),
     /// Bytes, to one service.
-    Tcp(ServiceAddress),
+    Tcp(TcpSettings),
 }
 
-/// Where an http ingress leads.
+/// What is particular to a tcp ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HttpRoute {
-    /// `host`: to whatever the host name says.
-    Pattern(HostPattern),
-    /// `to`: to one service, whatever the host name.
-    Fixed(ServiceAddress),
-}
-
-/// A service of a cluster, written `acme/prod-1/db`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceAddress {
-    /// Whose compute plane.
-    pub cluster: ClusterId,
-    /// Which of its services.
-    pub service: ServiceName,
-}
-
-/// Why a text is no [`ServiceAddress`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServiceAddressError {
-    /// Other than three parts.
-    #[error(
-        "\"{0}\" is no service of a cluster; write tenant/cluster/service, such as acme/prod-1/db"
-    )]
-    Shape(String),
-    /// A tenant or cluster that is none.
-    #[error(transparent)]
-    Cluster(#[from] ClusterIdError),
-    /// A service that is none.
-    #[error(transparent)]
-    Service(#[from] relay::proto::InvalidServiceName),
+pub struct TcpSettings {
+    /// Where it leads.
+    pub to: ServiceAddress,
+    /// How long a stream may move nothing either way before it is reset; `None`, the default, if it may for good.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl IngressKind {
@@ -83,36 +95,14 @@ impl IngressKind {
     /// Where it leads, as the file says it.
     pub fn leads_to(&self) -> String {
         match self {
-            Self::Http(HttpRoute::Pattern(pattern)) => pattern.to_string(),
-            Self::Http(HttpRoute::Fixed(to)) | Self::Tcp(to) => to.to_string(),
+            Self::Http(http) => http.leads_to(),
+            Self::Tcp(tcp) => tcp.to.to_string(),
         }
-    }
-}
-
-impl FromStr for ServiceAddress {
-    type Err = ServiceAddressError;
-
-    fn from_str(text: &str) -> Result<Self, ServiceAddressError> {
-        let shape = || ServiceAddressError::Shape(text.to_owned());
-        if text.split('/').count() != 3 {
-            return Err(shape());
-        }
-        let (cluster, service) = text.rsplit_once('/').ok_or_else(shape)?;
-        Ok(Self {
-            cluster: cluster.parse()?,
-            service: service.parse()?,
-        })
-    }
-}
-
-impl fmt::Display for ServiceAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.cluster, self.service)
     }
 }
 
 /// The word of `kind`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Http,
     Tcp,
@@ -122,13 +112,27 @@ enum Kind {
 pub(super) fn read_all(reading: &Reading<'_>) -> (Vec<Ingress>, Vec<Stated<SocketAddr>>) {
     let mut names = Vec::new();
     let mut used = Vec::new();
-    let ingresses = reading
+    let mut routes = route::read_all(reading);
+    let ingresses: Vec<Ingress> = reading
         .sections("ingress")
         .iter()
         .enumerate()
-        .filter_map(|(index, section)| read(index, section, &mut names, &mut used))
+        .filter_map(|(index, section)| read(index, section, &mut names, &mut used, &mut routes))
         .collect();
     reading.unique(&names, "is named");
+    for StatedRoute { ingress, .. } in routes {
+        if !names.iter().any(|name| name.value == ingress.value) {
+            let name = &ingress.value;
+            let message =
+                format!("there is no ingress \"{name}\"; give the one that is meant this name");
+            reading.reject(&ingress, message);
+        } else if ingresses.iter().any(|read| read.name == ingress.value) {
+            reading.reject(
+                &ingress,
+                "is no http ingress; only those route by host and path",
+            );
+        }
+    }
     (ingresses, used)
 }
 
@@ -137,6 +141,7 @@ fn read(
     section: &Section<'_>,
     names: &mut Vec<Stated<Label>>,
     used: &mut Vec<Stated<SocketAddr>>,
+    routes: &mut Vec<StatedRoute>,
 ) -> Option<Ingress> {
     section.require("kind", "expected one of http, tcp");
     let kind = section.choice("kind", &[("http", Kind::Http), ("tcp", Kind::Tcp)]);
@@ -150,14 +155,20 @@ fn read(
         (false, None) => None,
     };
     names.extend(name.iter().map(|name| section.stated("name", name.clone())));
+    let connections = Connections::read(section, kind.map_or(1, max_connections));
     let kind = match kind? {
-        Kind::Http => http(section).map(IngressKind::Http),
+        Kind::Http => {
+            let name = name.clone()?;
+            let own = routes.extract_if(.., |route| route.ingress.value == name);
+            HttpSettings::read(section, own.collect()).map(IngressKind::Http)
+        }
         Kind::Tcp => tcp(section).map(IngressKind::Tcp),
     };
     Some(Ingress {
         name: name?,
         listen: stated.into_iter().map(|stated| stated.value).collect(),
         callers: callers?,
+        connections,
         kind: kind?,
     })
 }
@@ -170,34 +181,28 @@ fn default_name(kind: Kind, index: usize) -> Option<Label> {
     format!("{word}-{index}").parse().ok()
 }
 
-fn http(section: &Section<'_>) -> Option<HttpRoute> {
-    match (section.has("host"), section.has("to")) {
-        (true, false) => section.parsed("host").map(HttpRoute::Pattern),
-        (false, true) => section.parsed("to").map(HttpRoute::Fixed),
-        (true, true) => {
-            section.problem(
-                "to",
-                "stands beside host; keep host to route by name, or to for one service",
-            );
-            None
-        }
-        (false, false) => {
-            section.require(
-                "host",
-                "an http ingress needs host = \"{service}--{cluster}--{tenant}.apps.example.com\", or to = \"tenant/cluster/service\"",
-            );
-            None
-        }
+/// An http caller may cost more than a tcp one, whose memory the stream's credit bounds.
+fn max_connections(kind: Kind) -> u64 {
+    match kind {
+        Kind::Http => 8192,
+        Kind::Tcp => 16_384,
     }
 }
 
-fn tcp(section: &Section<'_>) -> Option<ServiceAddress> {
+fn tcp(section: &Section<'_>) -> Option<TcpSettings> {
     section.refuse(
         "host",
         "a tcp ingress sees no host names; say where it leads with to = \"tenant/cluster/service\"",
     );
+    for key in http::ONLY_HTTP {
+        section.refuse(key, "only an http ingress takes it, this one is tcp");
+    }
     section.require("to", "say where it leads, e.g. to = \"acme/prod-1/db\"");
-    section.parsed("to")
+    let idle_timeout = idle_timeout(section);
+    Some(TcpSettings {
+        to: section.parsed("to")?,
+        idle_timeout,
+    })
 }
 
 fn callers(section: &Section<'_>) -> Option<Callers> {

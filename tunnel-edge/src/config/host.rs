@@ -263,7 +263,7 @@ fn parse_domain(text: &str) -> Result<Box<str>, HostPatternError> {
     Ok(domain.into())
 }
 
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         Some(_) | None => host,

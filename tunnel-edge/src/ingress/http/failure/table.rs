@@ -1,16 +1,16 @@
-//! What a caller is told when its request could not be answered by the origin.
-//!
-//! Every such answer carries `causeway-error: <code>`, which no origin can set (the ingress
-//! removes it from origins' answers), and one line of text that names nothing inside the planes.
+//! What each failure means to a caller.
 //!
 //! | code | HTTP | gRPC | what happened | whose turn |
 //! | --- | --- | --- | --- | --- |
 //! | `bad_host` | 400 | 3 | no host, several, or not one | caller |
+//! | `bad_path` | 400 | 3 | the path can be read in more than one way, and routes go by paths | caller |
 //! | `request_incomplete` | 400 | 1 | the request's body broke off | caller |
-//! | `request_timeout` | 408 | 4 | nothing of the request's body came for a minute | caller |
+//! | `request_timeout` | 408 | 4 | nothing of the request's body came for `body_timeout` | caller |
 //! | `caller_not_allowed` | 403 | 7 | the ingress does not let this address in | edge's operator |
 //! | `not_allowed` | 403 | 7 | the client's policy forbids the service | cluster's admin |
-//! | `unknown_host` | 404 | 5 | no pattern of the ingress fits the host | caller |
+//! | `too_many_connections` | 429 | 14 | the address has `max_connections_per_address` already; `Retry-After: 1` | caller |
+//! | `unknown_host` | 404 | 5 | neither the pattern nor a route of the ingress fits the host | caller |
+//! | `unknown_path` | 404 | 5 | routes fit the host, but none the path | caller |
 //! | `unknown_service` | 404 | 12 | the cluster exposes no such service | cluster's admin |
 //! | `method_not_supported` | 501 | 12 | CONNECT without a protocol | caller |
 //! | `cluster_not_connected` | 503 | 14 | no session with the cluster; `Retry-After: 1` | retry |
@@ -29,107 +29,24 @@
 //! | `upgrade_unsupported` | 502 | 12 | WebSocket asked of an HTTP/2 origin without RFC 8441 | service's owner |
 //! | `upgrade_declined` | 502 | 12 | the origin answered CONNECT with success, but goes on in HTTP | service's owner |
 //! | `protocol`, `internal` | 502 | 13 | a fault in the tunnel | report it |
-//!
-//! Callers of gRPC and gRPC-Web (`content-type: application/grpc…`) get HTTP 200 with the gRPC code
-//! in `grpc-status`, their content type and no body ("Trailers-Only"), since their libraries look
-//! nowhere else.
-//!
-//! What is no request to HTTP's parser is answered by the parser itself, without `causeway-error`;
-//! `serve` counts it as [`HEAD_MALFORMED`] or [`HEAD_TOO_LARGE`].
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::StatusCode;
 use relay::{OpenError, ResetCode};
 
-use super::body::ResponseBody;
-use super::grpc::{Dialect, Status};
+use super::Failure;
+use crate::ingress::http::grpc::Status;
 
-/// The header that says that an answer is the tunnel's and not the origin's, and why.
-pub(super) const ERROR_HEADER: HeaderName = HeaderName::from_static("causeway-error");
-
-/// How a head is counted that is not HTTP (400).
-pub(super) const HEAD_MALFORMED: &str = "head_malformed";
-
-/// How a head is counted that is too large (431, or 414 for its target).
-pub(super) const HEAD_TOO_LARGE: &str = "head_too_large";
-
-/// How long a caller should wait before it tries again, in seconds.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
-
-/// Why a request could not be answered by its origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The request names no host, several, or something that is none.
-    BadHost,
-    /// CONNECT, which belongs to another kind of ingress.
-    MethodNotSupported,
-    /// The ingress does not let the caller's address in.
-    CallerNotAllowed,
-    /// The host fits no pattern.
-    UnknownHost,
-    /// There is no session with the cluster.
-    ClusterNotConnected,
-    /// The cluster does not expose the service.
-    UnknownService,
-    /// The session did not open the stream.
-    Open(OpenError),
-    /// The stream was not open within [`OPEN_DEADLINE`](super::limits::OPEN_DEADLINE).
-    OpenTimeout,
-    /// The stream was reset before the answer began.
-    Reset(ResetCode),
-    /// The origin ended the connection before the answer was complete.
-    OriginClosed,
-    /// The origin's answer breaks HTTP.
-    OriginProtocol,
-    /// A WebSocket for an HTTP/2 origin that does not offer extended CONNECT.
-    UpgradeUnsupported,
-    /// The origin answers an extended CONNECT with a success that is none: it goes on in HTTP.
-    UpgradeDeclined,
-    /// The caller's request broke off while it was forwarded.
-    RequestIncomplete,
-    /// The caller withheld the rest of its request for
-    /// [`UPLOAD_STALL`](super::limits::UPLOAD_STALL).
-    RequestTimeout,
+/// What a caller is told.
+pub(super) struct Answer {
+    pub(super) code: &'static str,
+    pub(super) status: StatusCode,
+    pub(super) grpc: Status,
+    pub(super) text: &'static str,
 }
 
 impl Failure {
-    /// The stable code: the value of the `causeway-error` header and the label of the metric.
-    pub(super) fn code(self) -> &'static str {
-        self.answer().code
-    }
-
-    /// The answer for a caller.
-    pub(super) fn response(self, dialect: Dialect) -> Response<ResponseBody> {
-        let answer = self.answer();
-        let mut response = match dialect {
-            Dialect::Grpc(kind) => {
-                let mut response = Response::new(ResponseBody::empty());
-                let headers = response.headers_mut();
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-                headers.insert("grpc-status", answer.grpc.value());
-                headers.insert("grpc-message", HeaderValue::from_static(answer.text));
-                response
-            }
-            Dialect::Http => {
-                let text = format!("causeway: {} ({})\n", answer.text, answer.code);
-                let mut response = Response::new(ResponseBody::text(text));
-                *response.status_mut() = answer.status;
-                let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, plain);
-                response
-            }
-        };
-        let headers = response.headers_mut();
-        headers.insert(ERROR_HEADER, HeaderValue::from_static(answer.code));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS);
-        }
-        response
-    }
-
-    /// The table of this module. The only place that knows what a failure means to a caller.
-    fn answer(self) -> Answer {
+    /// The only place that knows what a failure means to a caller.
+    pub(super) fn answer(self) -> Answer {
         use Status as G;
         use StatusCode as S;
         let (code, status, grpc, text) = match self {
@@ -138,6 +55,12 @@ impl Failure {
                 S::BAD_REQUEST,
                 G::InvalidArgument,
                 "the request must name exactly one host",
+            ),
+            Self::BadPath => (
+                "bad_path",
+                S::BAD_REQUEST,
+                G::InvalidArgument,
+                "the path of the request can be read in more than one way",
             ),
             Self::RequestIncomplete => (
                 "request_incomplete",
@@ -156,6 +79,18 @@ impl Failure {
                 S::FORBIDDEN,
                 G::PermissionDenied,
                 "your address is not allowed here",
+            ),
+            Self::TooManyConnections => (
+                "too_many_connections",
+                S::TOO_MANY_REQUESTS,
+                G::Unavailable,
+                "too many connections from your address",
+            ),
+            Self::UnknownPath => (
+                "unknown_path",
+                S::NOT_FOUND,
+                G::NotFound,
+                "nothing is served under this path",
             ),
             Self::UnknownHost => (
                 "unknown_host",
@@ -302,19 +237,18 @@ impl Failure {
     }
 }
 
-struct Answer {
-    code: &'static str,
-    status: StatusCode,
-    grpc: Status,
-    text: &'static str,
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
+    use super::super::{Dialect, ERROR_HEADER};
     use super::*;
 
-    const OWN: [Failure; 12] = [
+    const OWN: [Failure; 15] = [
         Failure::BadHost,
+        Failure::BadPath,
+        Failure::TooManyConnections,
+        Failure::UnknownPath,
         Failure::MethodNotSupported,
         Failure::CallerNotAllowed,
         Failure::UnknownHost,
@@ -363,11 +297,11 @@ mod tests {
 
     /// The table at the head of this file, and that for operators.
     fn tables() -> [Vec<String>; 2] {
-        let manual = include_str!("../../../../docs/operations.md");
+        let manual = include_str!("../../../../../docs/operations.md");
         let (_, table) = manual.split_once("<!-- failures -->").unwrap();
         let (table, _) = table.split_once("<!-- end -->").unwrap();
         [
-            documented(include_str!("failure.rs"), "//! | `"),
+            documented(include_str!("table.rs"), "//! | `"),
             documented(table, "| `"),
         ]
     }
@@ -397,7 +331,7 @@ mod tests {
         for failure in every_failure() {
             let response = failure.response(Dialect::Http);
             let retry = response.headers().contains_key(RETRY_AFTER);
-            let expected = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+            let expected = matches!(response.status().as_u16(), 429 | 503);
             assert_eq!(retry, expected, "{failure:?}");
         }
     }

@@ -7,7 +7,7 @@ const http2 = require("http2");
 const { Readable } = require("stream");
 const { EventSource } = require("eventsource");
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const [version, address] = process.argv.slice(2);
 const base = `http://${address}`;
 

@@ -4,7 +4,7 @@ const assert = require("assert");
 const crypto = require("crypto");
 const WebSocket = require("ws");
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const address = process.argv[2];
 
 const digest = (data) =>

@@ -9,7 +9,7 @@ import websockets
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 
-PATIENCE = 20
+PATIENCE = 60
 cases = []
 
 

@@ -11,6 +11,7 @@ mod events;
 mod git;
 mod grpc;
 mod grpc_restart;
+mod load;
 mod nginx;
 mod postgresql;
 mod redis;

@@ -35,16 +35,16 @@ const LEFT_OUT: [(&str, &str); 9] = [
 ];
 
 /// A server with files of its own; `address` speaks HTTP/1.1, `h2c` HTTP/2.
-struct Site {
+pub(super) struct Site {
     directory: TempDir,
     curl: PathBuf,
-    address: SocketAddr,
-    h2c: SocketAddr,
+    pub(super) address: SocketAddr,
+    pub(super) h2c: SocketAddr,
     _process: Process,
 }
 
 impl Site {
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let (nginx, curl) = (peer("nginx")?, peer("curl")?);
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);

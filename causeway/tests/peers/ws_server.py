@@ -1,6 +1,7 @@
 """A WebSocket server by websockets. It echoes, but for commands:
 
-close CODE REASON   closes so          drop      breaks the connection off
+close CODE REASON   closes so
+drop, reset         ends the connection without closing, or resets it
 ping PAYLOAD        pings with it, and says `pong PAYLOAD` when it was answered
 fragments N         sends the message `0 1 … N-1` in as many fragments
 seen                says what it saw of the handshake
@@ -8,6 +9,8 @@ seen                says what it saw of the handshake
 
 import asyncio
 import http
+import socket
+import struct
 
 import websockets
 from websockets.asyncio.server import serve
@@ -22,6 +25,12 @@ async def handle(connection):
             case ["close", code, *reason]:
                 await connection.close(int(code), "".join(reason))
             case ["drop"]:
+                connection.transport.abort()
+            case ["reset"]:
+                lingering = struct.pack("ii", 1, 0)
+                connection.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, lingering
+                )
                 connection.transport.abort()
             case ["ping", payload]:
                 await (await connection.ping(payload.encode()))

@@ -88,7 +88,13 @@ impl Report {
         lines
     }
 
-    fn failures(&self) -> Vec<&str> {
+    /// How many cases there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The cases that are not as their own protocol asks for.
+    pub(crate) fn failures(&self) -> Vec<&str> {
         let failed = self.0.iter().filter(|(_, out)| out.starts_with("FAIL"));
         failed.map(|(case, _)| case.as_str()).collect()
     }

@@ -1,6 +1,10 @@
-//! WebSocket (RFC 6455) by two implementations of others: each as the client of each.
+//! WebSocket (RFC 6455) by two implementations of others: each as the client of each; and over
+//! HTTP/2 by a third.
 
-use super::compare;
+use std::process::Stdio;
+
+use super::{Report, compare};
+use crate::support::{CLUSTER, Plane, Server, run, script};
 
 #[test]
 fn websockets_calls_websockets() {
@@ -20,4 +24,26 @@ fn ws_calls_websockets() {
 #[test]
 fn ws_calls_ws() {
     compare("http", "ws_server.js", "ws_client.js");
+}
+
+/// The caller's WebSocket is a stream of HTTP/2 (RFC 8441), the server's a connection of its own.
+#[test]
+fn h2_and_wsproto_call_websockets() {
+    let (Some(mut serving), Some(mut calling)) =
+        (script("ws_server.py"), script("ws_http2_client.py"))
+    else {
+        return;
+    };
+    let server = Server::start("ws_server.py", &mut serving);
+    let mut plane = Plane::builder()
+        .expose("peer", &format!("http://{}", server.address()))
+        .http_ingress_to("web", &format!("{CLUSTER}/peer"))
+        .start();
+    let web = plane.ingress("web").to_string();
+    let report = Report::of(&run(calling.arg(web), Stdio::null()));
+    assert!(
+        report.len() > 10 && report.failures().is_empty(),
+        "{report:#?}"
+    );
+    assert_eq!(plane.sessions().len(), 1);
 }

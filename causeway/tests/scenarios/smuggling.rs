@@ -1,15 +1,18 @@
 //! Requests that two parsers could read as two different things (RFC 9112 §11.2). Each is refused,
 //! or reaches the origin in one form that cannot be misread; no second request ever comes out of it.
 
+mod frames;
+mod http2;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
 };
 
 use crate::support::{Answer, CLUSTER, Origin, Plane};
 
-/// What an origin was asked: the head as it came, and the body.
+/// What an origin was asked: the head as it came, with what trailers there were, and the body.
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// An origin that parses HTTP/1.1 by the book, records every request, and answers with its target.
@@ -53,12 +56,16 @@ fn read_request(from: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
             let mut size = String::new();
             from.read_line(&mut size).ok()?;
             let size = usize::from_str_radix(size.trim(), 16).ok()?;
-            let mut chunk = vec![0; size + 2];
-            from.read_exact(&mut chunk).ok()?;
             if size == 0 {
                 break;
             }
+            let mut chunk = vec![0; size + 2];
+            from.read_exact(&mut chunk).ok()?;
             body.extend_from_slice(&chunk[..size]);
+        }
+        let mut line = String::new();
+        while from.read_line(&mut line).ok()? > 2 {
+            head += &std::mem::take(&mut line);
         }
     } else if let Some(length) = header("content-length") {
         body.resize(length.parse().ok()?, 0);
@@ -303,12 +310,7 @@ fn one_request_is_one_request() {
         let _ = stream.write_all(text.replace(" H\r", " origin.test\r").as_bytes());
         let status = Answer::read(&stream).map_or(0, |answer| answer.status);
         // Whatever was left on a connection would be in front of this.
-        let mut marker = TcpStream::connect(web).unwrap();
-        marker
-            .write_all(b"GET /marker HTTP/1.1\r\nHost: origin.test\r\n\r\n")
-            .unwrap();
-        let answer = Answer::read(&marker).unwrap();
-        let told = answer.text().unwrap();
+        let told = marker(web);
         let arrived = std::mem::take(&mut *seen.lock().unwrap());
         let fine = match fate {
             Refused => matches!(status, 0 | 400..=499 | 501),
@@ -332,6 +334,18 @@ fn one_request_is_one_request() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Asks for something else, and gives out what the origin says it was asked for.
+fn marker(web: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(web).unwrap();
+    stream
+        .set_read_timeout(Some(crate::support::DEADLINE))
+        .unwrap();
+    stream
+        .write_all(b"GET /marker HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+        .unwrap();
+    Answer::read(&stream).unwrap().text().unwrap()
 }
 
 /// Fields that only the edge may set, in every spelling that an origin could take for them.

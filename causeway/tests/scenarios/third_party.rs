@@ -2,19 +2,15 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
     process::{Command, Output, Stdio},
 };
 
-use crate::support::{self, Pattern, Plane, Process, Side, peer, python, wait_for};
+use crate::support::{self, Pattern, Plane, Side, nginx, peer, python, wait_for};
 
 /// nginx behind a unix socket; curl speaks HTTP/1.1 and HTTP/2 to the ingress.
 #[test]
 fn nginx_and_curl() {
-    let (Some(nginx), Some(curl)) = (peer("nginx"), peer("curl")) else {
-        return;
-    };
+    let Some(curl) = peer("curl") else { return };
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     fs::create_dir(at("www")).unwrap();
@@ -23,17 +19,16 @@ fn nginx_and_curl() {
         &mut fs::File::create(at("www/big")).unwrap(),
     )
     .unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(at("nginx.conf"), nginx_configuration(directory.path())).unwrap();
-    let _nginx = Process::start(
-        "nginx",
-        Command::new(nginx)
-            .args(["-e", "stderr", "-c"])
-            .arg(at("nginx.conf"))
-            .arg("-p")
-            .arg(directory.path()),
-        &at("nginx.log"),
+    let config = format!(
+        "server {{\n\
+           listen unix:{0}/web.sock; root {0}/www;\n\
+           location /moved {{ return 301 /big; }}\n\
+         }}",
+        directory.path().display()
     );
+    let Some(_nginx) = nginx(directory.path(), &config) else {
+        return;
+    };
     wait_for("nginx", || at("web.sock").exists().then_some(()));
 
     let target = format!("unix://{}\"\nprotocol = \"http", at("web.sock").display());
@@ -162,23 +157,6 @@ fn wrk_and_h2load() {
         (plane.edge.open_fds() < 100 && plane.client.open_fds() < 100).then_some(())
     });
     assert_eq!(plane.status(Side::Client)["ready"], true);
-}
-
-/// One process and no workers, so that ending it leaves nobody behind.
-fn nginx_configuration(directory: &Path) -> String {
-    format!(
-        "daemon off; master_process off; pid {0}/nginx.pid; user root;\n\
-         events {{ worker_connections 256; }}\n\
-         http {{\n\
-           access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
-           fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-           server {{\n\
-             listen unix:{0}/web.sock; root {0}/www;\n\
-             location /moved {{ return 301 /big; }}\n\
-           }}\n\
-         }}\n",
-        directory.display()
-    )
 }
 
 #[track_caller]

@@ -4,7 +4,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -12,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{Comparison, Report};
-use crate::support::{Pattern, Process, listens, peer, port_for_server, read_digest, run};
+use crate::support::{Pattern, Process, listens, nginx, peer, port_for_server, read_digest, run};
 
 /// What is for one hop only (RFC 9110 §7.6.1), or another at each time of asking.
 const NOT_COMPARED: [&str; 4] = ["connection", "keep-alive", "transfer-encoding", "date"];
@@ -45,7 +44,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn start() -> Option<Self> {
-        let (nginx, curl) = (peer("nginx")?, peer("curl")?);
+        let curl = peer("curl")?;
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("www/put")).unwrap();
@@ -55,20 +54,10 @@ impl Site {
         }
         let text = "compress me, please. ".repeat(10_000);
         fs::write(at("www/text.txt"), text).unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let [address, h2c] =
             [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], port_for_server())));
         let config = configuration(directory.path(), address, h2c);
-        fs::write(at("nginx.conf"), config).unwrap();
-        let process = Process::start(
-            "nginx",
-            Command::new(nginx)
-                .args(["-e", "stderr", "-c"])
-                .arg(at("nginx.conf"))
-                .arg("-p")
-                .arg(directory.path()),
-            &at("nginx.log"),
-        );
+        let process = nginx(directory.path(), &config)?;
         listens("nginx", address);
         listens("nginx", h2c);
         Some(Self {
@@ -211,26 +200,19 @@ fn nginx_over_http2() {
     });
 }
 
-/// One process and no workers, so that ending it leaves nobody behind.
 fn configuration(directory: &Path, address: SocketAddr, h2c: SocketAddr) -> String {
     format!(
-        "daemon off; master_process off; pid {0}/nginx.pid; user root;\n\
-         events {{ worker_connections 256; }}\n\
-         http {{\n\
-           access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
-           fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
-           gzip_types text/plain; large_client_header_buffers 8 32k; merge_slashes off;\n\
-           client_max_body_size 100m; types {{ text/plain txt; }}\n\
-           server {{\n\
-             listen {address}; listen {h2c} http2; root {0}/www;\n\
-             location /moved {{ absolute_redirect off; return 301 /large?a=b; }}\n\
-             location /nothing {{ add_header Set-Cookie a=1; add_header Set-Cookie b=2; return 204; }}\n\
-             location /echo {{ return 200 \"$request_method|$request_uri|$http_x_test|$http_cookie|$host\"; }}\n\
-             location /text.txt {{ gzip on; }}\n\
-             location /put {{ dav_methods PUT DELETE; }}\n\
-             location /little {{ dav_methods PUT; client_max_body_size 1k; }}\n\
-           }}\n\
-         }}\n",
+        "gzip_types text/plain; large_client_header_buffers 8 32k; merge_slashes off;\n\
+         client_max_body_size 100m; types {{ text/plain txt; }}\n\
+         server {{\n\
+           listen {address}; listen {h2c} http2; root {}/www;\n\
+           location /moved {{ absolute_redirect off; return 301 /large?a=b; }}\n\
+           location /nothing {{ add_header Set-Cookie a=1; add_header Set-Cookie b=2; return 204; }}\n\
+           location /echo {{ return 200 \"$request_method|$request_uri|$http_x_test|$http_cookie|$host\"; }}\n\
+           location /text.txt {{ gzip on; }}\n\
+           location /put {{ dav_methods PUT DELETE; }}\n\
+           location /little {{ dav_methods PUT; client_max_body_size 1k; }}\n\
+         }}",
         directory.display()
     )
 }

@@ -1,4 +1,5 @@
-//! PostgreSQL by its own clients: transactions, cancelled queries, and a gigabyte each way.
+//! PostgreSQL by its own clients: transactions, cancelled queries, unix sockets, and a gigabyte
+//! each way.
 
 use std::{
     fs,
@@ -14,7 +15,8 @@ use tempfile::TempDir;
 
 use super::{Comparison, Report};
 use crate::support::{
-    Process, fails, is_root, listens, peer, port_for_server, read_digest, run, run_into, succeeds,
+    CLUSTER, Plane, Process, fails, is_root, listens, peer, port_for_server, read_digest, run,
+    run_into, succeeds,
 };
 
 /// How many rows of [`ROW`] bytes are copied: 1 GiB.
@@ -29,6 +31,22 @@ struct Postgres {
     psql: PathBuf,
     pgbench: PathBuf,
     _process: Process,
+}
+
+/// Where its clients are told that it is: a host, or the directory of a unix socket.
+#[derive(Clone)]
+struct Server {
+    host: PathBuf,
+    port: u16,
+}
+
+impl From<SocketAddr> for Server {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            host: address.ip().to_string().into(),
+            port: address.port(),
+        }
+    }
 }
 
 impl Postgres {
@@ -87,19 +105,50 @@ impl Postgres {
         Some(this)
     }
 
-    fn at(&self, program: &Path, address: SocketAddr) -> Command {
+    fn at(&self, program: &Path, server: impl Into<Server>) -> Command {
+        let Server { host, port } = server.into();
         let mut command = Command::new(program);
         command
-            .args(["-h", "127.0.0.1", "-p", &address.port().to_string()])
-            .args(["-U", "causeway"])
+            .arg("-h")
+            .arg(host)
+            .args(["-p", &port.to_string(), "-U", "causeway"])
             .current_dir(self.directory.path());
         command
     }
 
-    fn psql(&self, address: SocketAddr, sql: &str) -> Command {
-        let mut command = self.at(&self.psql, address);
+    fn psql(&self, server: impl Into<Server>, sql: &str) -> Command {
+        let mut command = self.at(&self.psql, server);
         command.args(["-d", "postgres", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", sql]);
         command
+    }
+
+    /// Its unix socket's name, that clients make up from the port.
+    fn socket(&self) -> String {
+        format!(".s.PGSQL.{}", self.address.port())
+    }
+
+    /// What needs nothing but a connection, or two.
+    fn queries(&self, server: &Server) -> Report {
+        let mut report = Report::default();
+        let query = |sql: &str| succeeds(&mut self.psql(server.clone(), sql), Stdio::null());
+        let rows = "select n, md5(n::text) from generate_series(1, 200000) n";
+        report.add("many rows", query(rows));
+        let mut wrong = self.psql(server.clone(), "select 1/0");
+        report.add("an error", fails(&mut wrong, Stdio::null()));
+        let told = query("listen news; notify news, 'hello'; select 1");
+        // The number of the server's process is another each time.
+        let told = told.split("PID").next().unwrap_or_default();
+        report.add("a notification", told);
+        // Cancelling opens a connection of its own beside the query's. In the foreground psql is
+        // told once; else it may be told twice, the group after the program, and cancel twice.
+        let mut cancelled = Command::new("timeout");
+        let sleep = self.psql(server.clone(), "select pg_sleep(60)");
+        cancelled
+            .args(["--foreground", "--signal=INT", "2"])
+            .arg(sleep.get_program())
+            .args(sleep.get_args());
+        report.add("a cancelled query", fails(&mut cancelled, Stdio::null()));
+        report
     }
 }
 
@@ -109,29 +158,7 @@ fn postgresql() {
         return;
     };
     Comparison::of("tcp", postgres.address).run(|address| {
-        let mut report = Report::default();
-        let query = |sql: &str| succeeds(&mut postgres.psql(address, sql), Stdio::null());
-        let rows = "select n, md5(n::text) from generate_series(1, 200000) n";
-        report.add("many rows", query(rows));
-        let wrong = "select 1/0";
-        let mut wrong = postgres.psql(address, wrong);
-        report.add("an error", fails(&mut wrong, Stdio::null()));
-        let notified = "listen news; notify news, 'hello'; select 1";
-        let told = query(notified);
-        // The number of the server's process is another each time.
-        report.add(
-            "a notification",
-            told.split("PID").next().unwrap_or_default(),
-        );
-        // Cancelling opens a connection of its own beside the query's.
-        let mut cancelled = Command::new("timeout");
-        let sleep = postgres.psql(address, "select pg_sleep(60)");
-        cancelled
-            .args(["--signal=INT", "2"])
-            .arg(sleep.get_program())
-            .args(sleep.get_args());
-        report.add("a cancelled query", fails(&mut cancelled, Stdio::null()));
-
+        let mut report = postgres.queries(&address.into());
         let bench = |words: &[&str]| {
             let mut command = postgres.at(&postgres.pgbench, address);
             let output = run(command.args(words).arg("postgres"), Stdio::null());
@@ -147,6 +174,40 @@ fn postgresql() {
         report.add("a connection each", bench(&connecting));
         report
     });
+}
+
+/// The server's unix socket as a target, and one of ours in front of it.
+#[test]
+fn postgresql_over_unix_sockets() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let (there, port) = (postgres.directory.path(), postgres.address.port());
+    let socket = postgres.socket();
+    let target = format!("unix://{}", there.join(&socket).display());
+    let here = tempfile::tempdir().unwrap();
+    let forward = here.path().join(&socket);
+    let mut plane = Plane::builder()
+        .expose("db", &target)
+        .tcp_ingress("db")
+        .edge_toml(&format!(
+            "[[upstream]]\nservice = \"db\"\ntarget = \"{target}\"\nallow = [\"{CLUSTER}\"]\n"
+        ))
+        .client_toml(&format!(
+            "[[forward]]\nservice = \"db\"\nlisten = \"unix:{}\"\n",
+            forward.display()
+        ))
+        .start();
+    let server = |directory: &Path| Server {
+        host: directory.into(),
+        port,
+    };
+    let direct = postgres.queries(&server(there));
+    assert!(direct.failures().is_empty(), "{direct:#?}");
+    let ingress = plane.ingress("db").into();
+    assert_eq!(postgres.queries(&ingress), direct, "tcp ingress");
+    assert_eq!(postgres.queries(&server(here.path())), direct, "forward");
+    assert_eq!(plane.sessions().len(), 1);
 }
 
 #[test]

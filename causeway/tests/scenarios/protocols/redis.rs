@@ -1,4 +1,4 @@
-//! redis by its own client: many commands in flight, large values, a benchmark.
+//! redis by its own client: many commands in flight, large values, a benchmark, published messages.
 
 use std::{
     io::{Seek, SeekFrom, Write},
@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{Comparison, Report};
-use crate::support::{Process, listens, peer, port_for_server, run, succeeds};
+use crate::support::{
+    Process, listens, peer, port_for_server, read_digest, run, succeeds, wait_for,
+};
 
 #[test]
 fn redis() {
@@ -55,6 +57,37 @@ fn redis() {
         let said = String::from_utf8_lossy(&loaded.stdout);
         let done = loaded.status.success() && said.contains("GET:") && !said.contains("Error");
         report.add("load", if done { "done" } else { "FAIL" });
+        let mut subscribing = at(&cli);
+        subscribing.args(["SUBSCRIBE", "news"]);
+        report.add("messages", received(subscribing, redis));
         report
     });
+}
+
+/// What a subscriber prints of a hundred messages, each published once the one before arrived,
+/// and of one of 100 kB.
+fn received(mut subscribing: Command, redis: impl Fn(&[&str]) -> String) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let subscriber = Process::start(
+        "subscriber",
+        &mut subscribing,
+        &directory.path().join("log"),
+    );
+    let ends_with = |text: &str| {
+        let text = format!("\n{text}\n");
+        wait_for(text.trim(), || {
+            subscriber.log().ends_with(&text).then_some(())
+        });
+    };
+    ends_with("news\n1");
+    let large = "large".repeat(20_000);
+    for message in (0..100).map(|n| format!("message {n}")).chain([large]) {
+        let heard = redis(&["PUBLISH", "news", &message]);
+        if !heard.contains("\"1\"") {
+            return format!("FAIL {heard}");
+        }
+        ends_with(&message);
+    }
+    let log = subscriber.log();
+    format!("{:?}", read_digest(log.as_bytes()).unwrap())
 }

@@ -2,18 +2,19 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr, TcpStream},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use tempfile::TempDir;
 
 use super::{Comparison, Report};
 use crate::support::{
-    Pattern, Process, fails, git_repository, is_root, listens, peer, port_for_server, succeeds,
-    tree_digest,
+    DEADLINE, Origin, Pattern, Process, fails, git_repository, is_root, listens, peer,
+    port_for_server, read_digest, succeeds, tree_digest,
 };
 
 /// A server of its own: keys, configuration, and whoever runs the test as its only user.
@@ -160,6 +161,45 @@ fn ssh() {
         fs::remove_file(&got).unwrap();
         report
     });
+}
+
+/// Connections within the connection, `-L` and `-R`: 20 MiB there and back on each of several.
+#[test]
+fn ssh_forwards_ports() {
+    const LENGTH: u64 = 20 << 20;
+    let Some(sshd) = Sshd::start() else { return };
+    let echo = Origin::echo();
+    Comparison::of("tcp", sshd.address).run(|address| {
+        let mut report = Report::default();
+        for way in ["-L", "-R"] {
+            let port = port_for_server();
+            let mut forwarding = sshd.ssh(address);
+            forwarding.args(["-N", "-o", "ExitOnForwardFailure=yes", way]);
+            forwarding.arg(format!("127.0.0.1:{port}:{}", echo.address()));
+            let _ssh = Process::start("ssh", &mut forwarding, &sshd.path("forwarding.log"));
+            let forwarded = SocketAddr::from(([127, 0, 0, 1], port));
+            listens("what ssh forwards", forwarded);
+            let carried = thread::scope(|scope| {
+                let several = [(); 3].map(|()| scope.spawn(|| echoed(forwarded, LENGTH)));
+                several.map(|one| one.join().unwrap())
+            });
+            report.add(way, format!("{carried:?}"));
+        }
+        report
+    });
+}
+
+/// What comes back of so many bytes, up to the end.
+fn echoed(address: SocketAddr, length: u64) -> (u64, String) {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            std::io::copy(&mut Pattern::new(length), &mut &stream).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        read_digest(&stream).unwrap()
+    })
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) use origin::{Origin, refusing_address, unanswering_address};
 pub(crate) use peers::{Server, is_root, peer, port_for_server, python, script};
 pub(crate) use plane::{Builder, CLUSTER, Plane, Side};
 pub(crate) use process::Process;
-pub(crate) use programs::{fails, git_repository, listens, run, run_into, succeeds, tree_digest};
+pub(crate) use programs::{
+    fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,
+};
 pub(crate) use traffic::{Pattern, pattern_digest, read_digest, reset_on_close, stalls_after};
 pub(crate) use wait::{DEADLINE, eventually, wait_for};

@@ -105,6 +105,11 @@ impl Origin {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Itself as a target of kind `tcp`.
     pub(crate) fn tcp(&self) -> String {
         format!("tcp://{}", self.address)

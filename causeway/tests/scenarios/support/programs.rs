@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write as _},
     net::{SocketAddr, TcpStream},
+    ops::RangeInclusive,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -172,23 +173,38 @@ pub(crate) fn tree_digest(path: &Path) -> String {
 
 /// A bare repository of 300 commits and some 30 MiB that do not compress.
 pub(crate) fn git_repository(git: &Path, directory: &Path) -> PathBuf {
-    let run = |words: &[&str]| {
-        let mut command = Command::new(git);
-        command.args(words).stdin(Stdio::piped());
-        command.spawn().unwrap()
-    };
-    let path = directory.to_str().unwrap();
-    let status = run(&["init", "-q", "--bare", "-b", "main", path]).wait();
+    let status = Command::new(git)
+        .args(["init", "-q", "--bare", "-b", "main"])
+        .arg(directory)
+        .status();
     assert!(status.unwrap().success());
-    let mut import = run(&["-C", path, "fast-import", "--quiet"]);
+    git_commits(git, directory, 1..=300);
+    directory.to_path_buf()
+}
+
+/// Puts commits of these numbers, 96 KiB each, on top of the repository's others.
+pub(crate) fn git_commits(git: &Path, repository: &Path, numbers: RangeInclusive<u64>) {
+    let mut import = Command::new(git)
+        .arg("-C")
+        .arg(repository)
+        .args(["fast-import", "--quiet"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stream = import.stdin.take().unwrap();
-    let mut noise = 1_u64;
-    for commit in 1..=300 {
+    let mut noise = *numbers.start();
+    let mut parent = if noise == 1 {
+        ""
+    } else {
+        "from refs/heads/main^0\n"
+    };
+    for commit in numbers {
         let text = format!("commit {commit}");
         write!(
             stream,
-            "commit refs/heads/main\ncommitter A <a@example.com> {commit} +0000\ndata {}\n{text}\n",
-            text.len()
+            "commit refs/heads/main\ncommitter A <a@example.com> {commit} +0000\ndata {}\n{text}\n{}",
+            text.len(),
+            std::mem::take(&mut parent)
         )
         .unwrap();
         let content: Vec<u8> = std::iter::repeat_with(|| {
@@ -208,7 +224,6 @@ pub(crate) fn git_repository(git: &Path, directory: &Path) -> PathBuf {
     }
     drop(stream);
     assert!(import.wait().unwrap().success());
-    directory.to_path_buf()
 }
 
 #[test]

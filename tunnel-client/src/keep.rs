@@ -23,6 +23,7 @@ use relay::settings::{Host, HostPort, format_duration};
 use relay::{CloseCode, Closed, Session, WorkerHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Level, Span, field};
 
 use crate::config::BackoffSettings;
 use crate::dial::{DialError, Dialer, Reached};
@@ -59,7 +60,7 @@ impl Keeper {
             let Some(outcome) = stop.run_until_cancelled(self.reach(&mut attempts)).await else {
                 return;
             };
-            let Reached { established, edge } = match outcome {
+            let (reached, dialled) = match outcome {
                 Ok(reached) => reached,
                 Err(retry_after) => {
                     self.wait(&mut attempts, retry_after, &stop).await;
@@ -67,9 +68,8 @@ impl Keeper {
                 }
             };
             let began = Instant::now();
-            let closed = self
-                .live(established, edge, &mut attempts, &stop, grace)
-                .await;
+            let living = self.live(reached, &mut attempts, &stop, grace);
+            let closed = living.instrument(dialled).await;
             if began.elapsed() >= self.backoff.stable_after {
                 attempts.forget_failures();
             }
@@ -77,7 +77,6 @@ impl Keeper {
                 dialing.state = DialState::Dialing;
                 dialing.last_error = Some(closed.to_string());
             });
-            report_loss(&closed);
             let deliberate =
                 closed.close.retry_after.is_some() || closed.close.code == CloseCode::Superseded;
             if deliberate || began.elapsed() < self.backoff.stable_after {
@@ -87,8 +86,9 @@ impl Keeper {
         }
     }
 
-    /// Tries every address once; the error is how long the edge asked to wait.
-    async fn reach(&self, attempts: &mut Attempts) -> Result<Reached, Option<Duration>> {
+    /// Tries every address once, each within a span of its own, which comes with what was reached;
+    /// the error is how long the edge asked to wait.
+    async fn reach(&self, attempts: &mut Attempts) -> Result<(Reached, Span), Option<Duration>> {
         let mut addresses = self.resolve(attempts.last_address).await;
         let mut retry_after = None;
         while let Some(address) = addresses.pop_front() {
@@ -99,14 +99,15 @@ impl Keeper {
                 dialing.attempt = attempts.number;
                 dialing.next_attempt = None;
             });
-            match self.dial(address, attempts).await {
+            let span = dial_span(attempts.number, address);
+            match self.dial(address, attempts).instrument(span.clone()).await {
                 Ok(reached) => {
                     self.metrics.attempted("reached");
-                    return Ok(reached);
+                    return Ok((reached, span));
                 }
                 Err(error) => {
                     self.metrics.attempted("failed");
-                    tracing::warn!(%error, attempt = attempts.number, "edge not reached");
+                    span.in_scope(|| tracing::warn!(%error, "edge not reached"));
                     let refusal = error.refusal();
                     retry_after = retry_after.max(refusal.and_then(|close| close.retry_after));
                     self.failed(error.to_string());
@@ -130,9 +131,8 @@ impl Keeper {
         };
         let (dialer, hint) = (self.dialer.clone(), attempts.hint);
         // The connection is born on the worker that will move its bytes.
-        let dialled = self
-            .worker
-            .spawn(async move { dialer.dial(address, hint, hello).await });
+        let dialling = async move { dialer.dial(address, hint, hello).await };
+        let dialled = self.worker.spawn(dialling.in_current_span());
         match AbortOnDrop(dialled).join().await {
             Ok(outcome) => outcome,
             Err(error) => Err(DialError::Unusable(
@@ -163,8 +163,7 @@ impl Keeper {
     /// Runs a session until it is over.
     async fn live(
         &self,
-        established: relay::driver::handshake::Established,
-        edge: String,
+        Reached { established, edge }: Reached,
         attempts: &mut Attempts,
         stop: &CancellationToken,
         grace: Duration,
@@ -178,18 +177,33 @@ impl Keeper {
             self.worker.clone(),
             self.handler(&edge),
         );
-        let address = session.snapshot().remote;
-        tracing::info!(session = %session.id(), edge, %address, "connected");
-        self.link.update(|dialing| {
-            dialing.state = DialState::Connected;
-            dialing.last_error = None;
-        });
-        self.link.set_session(Some(Live {
-            session: session.clone(),
-            edge,
-            edge_software,
-            since: std::time::SystemTime::now(),
-        }));
+        let span = session.span().clone();
+        let living = async {
+            let address = session.snapshot().remote;
+            tracing::info!(edge, %address, "connected");
+            self.link.update(|dialing| {
+                dialing.state = DialState::Connected;
+                dialing.last_error = None;
+            });
+            self.link.set_session(Some(Live {
+                session: session.clone(),
+                edge,
+                edge_software,
+                since: std::time::SystemTime::now(),
+            }));
+            let closed = self.until_over(&session, stop, grace).await;
+            report_loss(&closed);
+            closed
+        };
+        living.instrument(span).await
+    }
+
+    async fn until_over(
+        &self,
+        session: &Session,
+        stop: &CancellationToken,
+        grace: Duration,
+    ) -> Closed {
         let mut changes = self.exposes.changes();
         // The list may have changed since Hello was made.
         changes.mark_changed();
@@ -319,6 +333,13 @@ async fn lookup(edge: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
             Ok(found.collect())
         }
     }
+}
+
+/// Of one attempt, and of the session that comes of it. Where the edge is found is for whoever looks
+/// closer.
+fn dial_span(attempt: u64, address: SocketAddr) -> Span {
+    let address = tracing::enabled!(Level::DEBUG).then(|| field::display(address));
+    tracing::error_span!("dial", attempt, peer.address = address)
 }
 
 fn report_loss(closed: &Closed) {

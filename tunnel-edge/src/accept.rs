@@ -9,6 +9,7 @@ use relay::WorkerHandle;
 use relay::transport::quic::{shown_hint, udp_socket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::admit::Admission;
 
@@ -77,6 +78,8 @@ impl TunnelListener {
                 let Some(incoming) = validated(incoming, busy) else {
                     continue;
                 };
+                let peer = incoming.remote_address();
+                let span = tracing::error_span!("accept", peer.address = %peer);
                 let worker = admission.workers.place(shown_hint(&incoming)).clone();
                 let admission = admission.clone();
                 let tasks = admission.tasks.clone();
@@ -84,7 +87,7 @@ impl TunnelListener {
                     let worker = worker.clone();
                     async move { admission.admit(incoming, worker, permit).await }
                 };
-                worker.spawn(tasks.track_future(admitting));
+                worker.spawn(tasks.track_future(admitting.instrument(span)));
             }
         };
         let _: Option<()> = stop.run_until_cancelled(accepting).await;

@@ -8,7 +8,7 @@ use quinn::Incoming;
 use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
 use relay::driver::{SessionOptions, StreamHandler};
 use relay::proto::{
-    Close, Features, HelloAck, Instance, Limits, SOFTWARE, SessionId, VersionRange,
+    Close, Features, Hello, HelloAck, Instance, Limits, SOFTWARE, SessionId, VersionRange,
 };
 use relay::transport::quic::QuicConnection;
 use relay::transport::{Connection, ConnectionLost};
@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::metrics::EdgeMetrics;
 use crate::registry::{Entry, NotRegistered, Registry};
@@ -124,14 +125,14 @@ impl From<HandshakeError> for NotAdmitted {
 }
 
 impl Admission {
-    /// Runs on the worker that the session will live on, until the session is over.
+    /// Runs on the worker that the session will live on, until the session is over. The span that
+    /// it runs in names the peer's address.
     pub(crate) async fn admit(
         self: Arc<Self>,
         incoming: Incoming,
         worker: WorkerHandle,
         permit: OwnedSemaphorePermit,
     ) {
-        let remote = incoming.remote_address();
         let admitted = self.handshake_in_time(incoming, &worker).await;
         drop(permit);
         let Admitted {
@@ -142,9 +143,9 @@ impl Admission {
             Err(error) => {
                 self.metrics.handshake(error.label());
                 if error.is_a_strangers() {
-                    tracing::debug!(%remote, %error, "not admitted");
+                    tracing::debug!(%error, "not admitted");
                 } else {
-                    tracing::warn!(%remote, %error, "not admitted");
+                    tracing::warn!(%error, "not admitted");
                 }
                 return;
             }
@@ -159,9 +160,13 @@ impl Admission {
             worker,
             handler,
         );
-        tracing::info!(
-            %cluster, replica = %hello.replica, session = %session.id(), %remote, "client connected"
-        );
+        let span = session.span().clone();
+        self.live(session, hello, cluster).instrument(span).await;
+    }
+
+    /// Keeps the session registered until it is over.
+    async fn live(&self, session: Session, hello: Hello, cluster: ClusterId) {
+        tracing::info!(replica = %hello.replica, "client connected");
         let entry = Entry {
             session: session.clone(),
             replica: hello.replica,
@@ -170,7 +175,7 @@ impl Admission {
             software: hello.software,
             since: SystemTime::now(),
         };
-        let registered = match self.registry.register(cluster.clone(), entry) {
+        let registered = match self.registry.register(cluster, entry) {
             Ok(registered) => Some(registered),
             Err(NotRegistered::Full) => {
                 session.close_until(CloseCode::Overload, FULL, RETRY_WHEN_FULL);
@@ -190,7 +195,7 @@ impl Admission {
         };
         drop(registered);
         session.finished().await;
-        tracing::info!(%cluster, session = %session.id(), %closed, "client disconnected");
+        tracing::info!(%closed, "client disconnected");
     }
 
     async fn handshake_in_time(

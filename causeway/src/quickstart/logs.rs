@@ -50,7 +50,8 @@ impl Tail {
     }
 }
 
-/// `12:04:05 WARN  message key=value`, in the order of the event.
+/// `12:04:05 WARN  message key=value`: in the order of the event, then what its spans say besides,
+/// the innermost first.
 fn readable(mut event: Map<String, Value>) -> String {
     let mut take = |key: &str| {
         let value = event.remove(key).unwrap_or_default();
@@ -58,13 +59,25 @@ fn readable(mut event: Map<String, Value>) -> String {
     };
     let (timestamp, level, message) = (take("timestamp"), take("level"), take("message"));
     take("target");
+    let spans = event.remove("spans");
     let time = timestamp.get(11..19).unwrap_or(&timestamp);
     let mut line = format!("{time} {level:5} {message}");
-    for (key, value) in event {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        line += &format!(" {key}={value}");
+    let spans = spans.as_ref().and_then(Value::as_array);
+    let of_spans = spans
+        .into_iter()
+        .flatten()
+        .rev()
+        .filter_map(Value::as_object);
+    let of_spans = of_spans.flatten().filter(|(key, _)| *key != "name");
+    let mut said = Vec::new();
+    for (key, value) in event.iter().chain(of_spans) {
+        if !said.contains(&key) {
+            said.push(key);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            line += &format!(" {key}={value}");
+        }
     }
     printable(&line)
 }
@@ -91,6 +104,15 @@ not JSON "at" all
         assert_eq!(
             tail.logged,
             ["00:04:05 INFO  edge started edge=demo ingresses=1"]
+        );
+    }
+
+    #[test]
+    fn what_spans_say_follows_once() {
+        let text = r#"{"timestamp":"2026-11-21T00:04:05.123Z","level":"WARN","message":"target not reached","service":"db","spans":[{"peer.address":"10.0.0.7:1","name":"accept"},{"service":"db","stream":"r3","name":"stream"}],"target":"tunnel_client::expose"}"#;
+        assert_eq!(
+            Tail::read(text, 1).logged,
+            ["00:04:05 WARN  target not reached service=db stream=r3 peer.address=10.0.0.7:1"]
         );
     }
 

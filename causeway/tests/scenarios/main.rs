@@ -13,6 +13,7 @@ mod bad_input;
 mod half_close;
 mod hangup;
 mod leaks;
+mod logs;
 mod protocols;
 mod quickstart;
 mod reload;

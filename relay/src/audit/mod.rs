@@ -28,7 +28,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 pub use self::record::Parties;
-pub(crate) use self::record::{Entry, Recording};
+pub(crate) use self::record::{Entry, Recording, direction};
 
 /// How many records may wait to be written. At about 500 bytes each, some 2 MiB.
 const QUEUE: usize = 4096;

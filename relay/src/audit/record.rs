@@ -131,10 +131,7 @@ impl Recording {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             session: entry.parties.session.to_string(),
             stream: stream.to_string(),
-            direction: match stream.opener() {
-                Opener::Initiator => "to_control",
-                Opener::Responder => "to_compute",
-            },
+            direction: direction(stream),
             cluster: &entry.parties.cluster,
             replica: &entry.parties.replica,
             edge: &entry.parties.edge,
@@ -150,6 +147,14 @@ impl Recording {
             traceparent: entry.traceparent.as_deref(),
         };
         entry.parties.log.submit(line(&record));
+    }
+}
+
+/// Which plane is called: the client is the initiator of every session.
+pub(crate) fn direction(stream: StreamId) -> &'static str {
+    match stream.opener() {
+        Opener::Initiator => "to_control",
+        Opener::Responder => "to_compute",
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::shared::{ClosedBy, Shared, close};
+use super::span;
 use super::stream::{Stream, StreamHandle};
 use crate::audit::Entry;
 use crate::proto::{CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, StreamHeader};
@@ -31,7 +33,8 @@ pub struct Incoming {
     pub stream: Stream,
 }
 
-/// Takes each stream that the peer opens, in a task of its own on the session's worker.
+/// Takes each stream that the peer opens, in a task of its own on the session's worker and within
+/// the stream's span.
 pub type StreamHandler = Arc<dyn Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Accepts until the session is over, then waits for the handlers.
@@ -49,10 +52,12 @@ pub(super) async fn run(shared: Arc<Shared>, handler: StreamHandler) {
                         Ok(transport) => {
                             let (shared, handler) = (shared.clone(), handler.clone());
                             handlers.spawn(async move {
-                                let incoming = admit(&shared, transport).await;
+                                let admitting = admit(&shared, transport);
+                                let admitted = admitting.instrument(shared.span.clone()).await;
                                 drop(permit);
-                                if let Some(incoming) = incoming {
-                                    handler(incoming).await;
+                                if let Some(incoming) = admitted {
+                                    let span = incoming.stream.span().clone();
+                                    handler(incoming).instrument(span).await;
                                 }
                             });
                         }
@@ -120,7 +125,9 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
             return None;
         }
     }
-    let handle = StreamHandle::new(shared.clone(), open.stream);
+    let traceparent = open.traceparent.as_deref();
+    let span = span::stream(&shared.span, open.stream, &open.service, traceparent);
+    let handle = StreamHandle::new(shared.clone(), open.stream, span);
     handle.audit(|parties| {
         let Open {
             service,

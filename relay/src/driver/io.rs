@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::Span;
 
 use super::reset::Reset;
 use super::stream::{StreamReceiver, StreamSender};
@@ -44,6 +45,11 @@ impl StreamIo {
     /// The stream's id within its session.
     pub fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// What log lines about the stream belong in.
+    pub fn span(&self) -> &Span {
+        self.sender.span()
     }
 
     /// Resets both directions.

@@ -17,6 +17,7 @@ mod io;
 mod reset;
 mod session;
 mod shared;
+mod span;
 mod stream;
 
 pub use accept::{Incoming, StreamHandler};

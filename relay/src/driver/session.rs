@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::accept::{self, StreamHandler};
 use super::control;
 use super::handshake::Established;
 use super::reset::Reset;
 use super::shared::{Closed, ClosedBy, Shared, close, now};
+use super::span;
 use super::stream::{Stream, StreamHandle};
 use crate::audit::{AuditLog, Entry, Parties};
 use crate::metrics::RelayMetrics;
@@ -170,7 +172,8 @@ impl Drop for EndOnDrop {
 
 impl Session {
     /// Starts the session's tasks on `worker`, which must be where this is called. `cluster` is the
-    /// client's, for the records of its streams.
+    /// client's, `tenant/cluster`, for log lines and the records of its streams; the current span
+    /// will be above the session's.
     pub fn start(
         established: Established,
         options: SessionOptions,
@@ -219,6 +222,7 @@ impl Session {
             services,
             options.metrics,
             parties,
+            span::session(cluster, ack.session),
         ));
         let finished = CancellationToken::new();
         let counted = worker.count_session();
@@ -228,7 +232,8 @@ impl Session {
             worker: worker.clone(),
             finished: finished.clone(),
         };
-        worker.spawn(async move {
+        let span = shared.span.clone();
+        let tasks = async move {
             let _finished = finished.drop_guard();
             let _end = EndOnDrop(shared.clone());
             let _counted = counted;
@@ -238,13 +243,19 @@ impl Session {
                 control::read(shared.clone(), control.recv, control.frames),
                 accept::run(shared.clone(), handler),
             );
-        });
+        };
+        worker.spawn(tasks.instrument(span));
         session
     }
 
     /// The session's id, which both ends know.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// What log lines about the session belong in.
+    pub fn span(&self) -> &Span {
+        &self.shared.span
     }
 
     /// The worker that the session lives on.
@@ -255,7 +266,7 @@ impl Session {
     /// Opens a stream: waits for room and until its header is with the transport, each 10 s at
     /// most, but not for the acceptor. Cancel-safe: a stream that was begun is reset.
     pub async fn open(&self, request: OpenRequest) -> Result<Stream, OpenError> {
-        let handle = timeout(OPEN_DEADLINE, self.reserve())
+        let handle = timeout(OPEN_DEADLINE, self.reserve(&request))
             .await
             .map_err(|_| OpenError::TooManyStreams)??;
         let stream = timeout(OPEN_DEADLINE, self.send_header(handle, request))
@@ -264,7 +275,7 @@ impl Session {
         Ok(stream)
     }
 
-    async fn reserve(&self) -> Result<StreamHandle, OpenError> {
+    async fn reserve(&self, request: &OpenRequest) -> Result<StreamHandle, OpenError> {
         loop {
             let mut room = pin!(self.shared.room());
             room.as_mut().enable();
@@ -274,7 +285,13 @@ impl Session {
             match self.shared.with(|session, now| session.open(now)) {
                 Ok(id) => {
                     self.shared.metrics.stream_opened();
-                    return Ok(StreamHandle::new(self.shared.clone(), id));
+                    let OpenRequest {
+                        service,
+                        traceparent,
+                        ..
+                    } = request;
+                    let span = span::stream(&self.shared.span, id, service, traceparent.as_deref());
+                    return Ok(StreamHandle::new(self.shared.clone(), id, span));
                 }
                 Err(OpenRefusal::Draining) => return Err(OpenError::Draining),
                 Err(OpenRefusal::TooMany) => room.await,
@@ -387,7 +404,8 @@ impl Session {
             }
         };
         if timeout(grace, idle).await.is_err() {
-            tracing::warn!(session = %self.id, "streams outlived the drain and are reset");
+            self.span()
+                .in_scope(|| tracing::warn!("streams outlived the drain and are reset"));
         }
         self.close(CloseCode::Shutdown, "");
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::reset::Reset;
 use crate::audit::{Parties, Recording};
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(super) metrics: Arc<RelayMetrics>,
     /// Who the ends are, if streams are recorded.
     pub(super) parties: Option<Parties>,
+    /// What log lines about the session are in.
+    pub(super) span: Span,
     locked: Mutex<Locked>,
     /// The control task has something to write, or an earlier deadline.
     control_due: Notify,
@@ -113,11 +116,13 @@ impl Shared {
         services: Vec<ServiceInfo>,
         metrics: Arc<RelayMetrics>,
         parties: Option<Parties>,
+        span: Span,
     ) -> Self {
         Self {
             connection,
             metrics,
             parties,
+            span,
             locked: Mutex::new(Locked {
                 session,
                 slots: HashMap::new(),
@@ -372,7 +377,9 @@ impl Shared {
     /// The peer broke a rule: the connection is closed.
     pub(super) fn violated(&self, violation: &Violation) {
         self.metrics.violation(violation.close_code());
-        tracing::warn!(code = %violation.close_code(), %violation, "the peer broke the protocol");
+        self.span.in_scope(|| {
+            tracing::warn!(code = %violation.close_code(), %violation, "the peer broke the protocol");
+        });
         self.end(
             ClosedBy::Local,
             close(violation.close_code(), &violation.to_string()),

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use tracing::Span;
 
 use super::io::StreamIo;
 use super::reset::Reset;
@@ -56,6 +57,7 @@ pub struct StreamReceiver {
 pub(super) struct StreamHandle {
     shared: Arc<Shared>,
     id: StreamId,
+    span: Span,
     bytes_sent: AtomicU64,
     bytes_received: AtomicU64,
     /// What the audit log will say, if there is one.
@@ -63,11 +65,12 @@ pub(super) struct StreamHandle {
 }
 
 impl StreamHandle {
-    pub(super) fn new(shared: Arc<Shared>, id: StreamId) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: StreamId, span: Span) -> Self {
         shared.add_slot(id);
         Self {
             shared,
             id,
+            span,
             bytes_sent: AtomicU64::new(0),
             bytes_received: AtomicU64::new(0),
             entry: OnceLock::new(),
@@ -155,6 +158,11 @@ impl Stream {
         self.sender.handle.id
     }
 
+    /// What log lines about the stream belong in.
+    pub fn span(&self) -> &Span {
+        self.sender.span()
+    }
+
     /// Waits for the acceptor's word that its target was reached. Cancel-safe.
     pub async fn connected(&mut self) -> Result<(), Reset> {
         let handle = self.sender.handle.clone();
@@ -216,6 +224,10 @@ impl StreamSender {
     /// The stream's id within its session.
     pub fn id(&self) -> StreamId {
         self.handle.id
+    }
+
+    pub(super) fn span(&self) -> &Span {
+        &self.handle.span
     }
 
     /// Waits until what was sent before is with the transport and there is credit; how much, in

@@ -64,7 +64,7 @@ impl Builder {
         authority.issue(&["client", CLUSTER], &at("client/state"));
 
         fs::write(at("edge/edge.toml"), self.edge_file(&Ports::default())).unwrap();
-        let mut edge = start(directory.path(), Side::Edge);
+        let mut edge = start(directory.path(), Side::Edge, &self);
         let status = admin_status(&mut edge, &at("edge/admin.sock"));
         let tunnel = address(&status["listen"]["tunnel"][0]);
         fs::write(
@@ -72,7 +72,7 @@ impl Builder {
             self.client_file(tunnel, &Ports::default()),
         )
         .unwrap();
-        let client = start(directory.path(), Side::Client);
+        let client = start(directory.path(), Side::Client, &self);
         let mut plane = Plane {
             edge,
             client,
@@ -215,7 +215,7 @@ impl Plane {
 
     /// Starts one process again, after it was killed.
     pub(crate) fn start_again(&mut self, side: Side) {
-        let process = start(self.directory.path(), side);
+        let process = start(self.directory.path(), side, &self.builder);
         match side {
             Side::Edge => self.edge = process,
             Side::Client => self.client = process,
@@ -224,11 +224,15 @@ impl Plane {
 }
 
 /// Starts one process from its configuration file.
-fn start(directory: &Path, side: Side) -> Process {
+fn start(directory: &Path, side: Side, told: &Builder) -> Process {
     let name = side.name();
     let config = directory.join(name).join(format!("{name}.toml"));
     let log = directory.join(format!("{name}.log"));
-    Process::start(name, causeway().arg(name).arg("--config").arg(config), &log)
+    let mut command = causeway();
+    if let Some(filter) = &told.log {
+        command.env("CAUSEWAY_LOG", filter);
+    }
+    Process::start(name, command.arg(name).arg("--config").arg(config), &log)
 }
 
 /// Asks for `/api/status` until it is answered, or fails when the process has ended.

@@ -145,6 +145,11 @@ impl OriginIo {
     pub(super) fn verdict(&self) -> Verdict {
         self.verdict.clone()
     }
+
+    /// What log lines about the stream belong in.
+    pub(super) fn span(&self) -> tracing::Span {
+        self.socket.span()
+    }
 }
 
 /// Why a stream was reset, if it was. hyper does not keep the errors of its sockets whole.
@@ -181,6 +186,16 @@ enum Socket {
     Fake(FakeIo),
 }
 
+impl Socket {
+    fn span(&self) -> tracing::Span {
+        match self {
+            Self::Tunnel(socket) => socket.span().clone(),
+            #[cfg(test)]
+            Self::Fake(_) => tracing::Span::none(),
+        }
+    }
+}
+
 /// Calls a method of the socket, whichever it is.
 macro_rules! socket {
     ($io:ident, $socket:ident => $call:expr) => {{
@@ -190,7 +205,10 @@ macro_rules! socket {
             #[cfg(test)]
             Socket::Fake($socket) => $call,
         };
-        Poll::Ready(ready!(result).inspect_err(|error| this.verdict.note(error)))
+        let noted = ready!(result).inspect_err(|error| {
+            this.socket.span().in_scope(|| this.verdict.note(error));
+        });
+        Poll::Ready(noted)
     }};
 }
 

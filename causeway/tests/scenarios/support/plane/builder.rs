@@ -17,6 +17,7 @@ pub(crate) struct Builder {
     pub(super) http_ingress: bool,
     pub(super) http_ingresses: Vec<(String, String)>,
     transport: Option<String>,
+    pub(super) log: Option<String>,
     edge_extra: String,
     client_extra: String,
 }
@@ -61,6 +62,12 @@ impl Builder {
     /// The client uses this transport and no other.
     pub(crate) fn transport(mut self, transport: &str) -> Self {
         self.transport = Some(transport.into());
+        self
+    }
+
+    /// Both processes log what this filter says.
+    pub(crate) fn log(mut self, filter: &str) -> Self {
+        self.log = Some(filter.into());
         self
     }
 

@@ -11,6 +11,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::super::failure::Failure;
 use super::super::limits::{KEEP_ALIVE_MARGIN, ORIGIN_BUFFER, READY_WAIT};
@@ -75,7 +76,7 @@ impl Origins {
             .link
             .open(&to.service, &self.principal, traceparent)
             .await?;
-        let verdict = io.verdict();
+        let (verdict, span) = (io.verdict(), io.span());
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(ORIGIN_BUFFER)
             .handshake(TokioIo::new(io))
@@ -83,11 +84,13 @@ impl Origins {
             .map_err(|error| failure(&error, &verdict))?;
         let tasks = self.tasks.tasks();
         let abort = tasks.token();
-        to.link.spawn(tasks.owned_until(abort.clone(), async move {
+        let drive = async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to the origin failed");
             }
-        }));
+        };
+        to.link
+            .spawn(tasks.owned_until(abort.clone(), drive.instrument(span)));
         self.metrics.opened(Protocol::Http1);
         Ok(Http1 {
             sender,

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod config;
 mod edge;
+mod logging;
 mod process;
 mod quickstart;
 mod status;

@@ -1,19 +1,16 @@
-//! What `edge` and `client` have in common as processes: logs, signals, exit status.
+//! What `edge` and `client` have in common as processes: signals, exit status.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use relay::settings::{ListenAddr, Problems};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::check::EXIT_CONFIGURATION;
-
-/// Which variable says what is logged, in the words of `tracing`'s filters; default `info`.
-const LOG_VARIABLE: &str = "CAUSEWAY_LOG";
+use crate::logging;
 
 /// How a parent process that started this one talks to it.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -45,10 +42,13 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    if let Err(problem) = start_logging() {
-        eprintln!("error: {problem}");
-        return Ok(ExitCode::from(EXIT_CONFIGURATION));
-    }
+    let _logging = match logging::start() {
+        Ok(logging) => logging,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return Ok(ExitCode::from(EXIT_CONFIGURATION));
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -118,20 +118,4 @@ fn parent_gone() -> CancellationToken {
         tell.cancel();
     });
     gone
-}
-
-/// For people on a terminal, JSON lines otherwise; always on stderr.
-fn start_logging() -> Result<(), String> {
-    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-    let filter = EnvFilter::try_new(&wanted)
-        .map_err(|error| format!("{LOG_VARIABLE}=\"{wanted}\": {error}; write info or debug"))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        logs.init();
-    } else {
-        logs.json().flatten_event(true).init();
-    }
-    Ok(())
 }

@@ -1,5 +1,5 @@
 //! What the two processes log: each line says which session and stream it is about, by its spans,
-//! in the words of the audit log.
+//! in the words of the audit log; and nobody can fill the disk with lines.
 
 use std::{
     fs,
@@ -158,4 +158,25 @@ fn who_has_not_proved_who_it_is_has_an_address_and_no_identity() {
         "{refused:#}"
     );
     assert!(!refused.to_string().contains("acme"), "{refused:#}");
+}
+
+#[test]
+fn callers_that_are_turned_away_do_not_fill_the_disk() {
+    const CALLERS: u64 = 300;
+    let mut plane = Plane::builder()
+        .tcp_ingress_to("away", "acme/elsewhere/service")
+        .start();
+    for _ in 0..CALLERS {
+        // It is reset, sooner or later than it reads.
+        let _ = plane.dial_ingress("away").read(&mut [0]);
+    }
+    let reset = "a caller is reset";
+    let (logged, told) = wait_for("every caller to be accounted for", || {
+        let lines = lines(&plane.edge);
+        let logged = lines.iter().filter(|line| line["message"] == reset).count() as u64;
+        let others = lines.iter().filter(|line| line["like"] == reset);
+        let told: u64 = others.filter_map(|line| line["more"].as_u64()).sum();
+        (logged + told == CALLERS).then_some((logged, told))
+    });
+    assert!(logged >= 10 && told > 0, "{logged} logged, {told} told");
 }

@@ -1,0 +1,45 @@
+//! What a process logs, and how: for people on a terminal, JSON lines otherwise; always on stderr.
+
+mod flood;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use flood::FloodLimit;
+
+/// Which variable says what is logged, in the words of `tracing`'s filters; default `info`.
+const LOG_VARIABLE: &str = "CAUSEWAY_LOG";
+
+/// Dropping it at the end of the process logs what is still to be said.
+#[derive(Debug)]
+pub(crate) struct Logging(FloodLimit);
+
+/// Starts to log. Each line carries its spans: where a line is about a stream, that is
+/// `accept` (or `dial`) > `session` > `stream`.
+pub(crate) fn start() -> Result<Logging, String> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("{LOG_VARIABLE}=\"{wanted}\": {error}; write info or debug"))?;
+    let limit = FloodLimit::start().map_err(|error| format!("cannot start to log: {error}"))?;
+    let subscriber = tracing_subscriber::registry()
+        .with(filter)
+        .with(limit.clone());
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        subscriber.with(lines).init();
+    } else {
+        // The list of spans ends with the current one.
+        let json = lines.json().flatten_event(true).with_current_span(false);
+        subscriber.with(json).init();
+    }
+    Ok(Logging(limit))
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.tell();
+    }
+}

@@ -113,7 +113,7 @@ impl Exposes {
         let found = self.table.borrow().get(&open.service).cloned();
         let Some(exposed) = found else {
             self.metrics.refused.inc();
-            tracing::warn!(service = %open.service, caller = open.caller.principal, stream = %stream.id(), "not exposed: refused");
+            tracing::warn!(caller = open.caller.principal, "not exposed: refused");
             return stream.reset(
                 ResetCode::UnknownService,
                 format!("{} is not exposed by this client", open.service),
@@ -131,21 +131,20 @@ impl Exposes {
             }
         };
         if withdrawn.run_until_cancelled(served).await.is_none() {
-            tracing::info!(service = %open.service, "not exposed any more: a stream is reset");
+            tracing::info!("not exposed any more: a stream is reset");
         }
     }
 
     async fn relay(&self, stream: Stream, open: &Open, origin: &Origin) {
-        let (service, id) = (&open.service, stream.id());
         let caller = open.caller.address;
-        let served = origin.serve(stream, service, caller).await;
+        let served = origin.serve(stream, &open.service, caller).await;
         self.metrics.dialled(served.label());
         match served {
-            Served::Pumped(pumped) => tracing::debug!(%service, stream = %id, %pumped, "over"),
-            Served::GivenUp => tracing::debug!(%service, stream = %id, "the caller gave up"),
+            Served::Pumped(pumped) => tracing::debug!(%pumped, "over"),
+            Served::GivenUp => tracing::debug!("the caller gave up"),
             Served::NotReached(error) => {
                 let origin = &origin.settings().target;
-                tracing::warn!(%service, stream = %id, %origin, %error, "target not reached");
+                tracing::warn!(%origin, %error, "target not reached");
             }
         }
     }

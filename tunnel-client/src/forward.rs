@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::config::{CallerSockets, Forward};
 use crate::link::Link;
@@ -232,12 +233,15 @@ async fn serve(
             return reset(socket);
         }
     };
-    let pumped = pump(stream, socket, LocalEnd::Caller, sockets.idle_timeout).await;
+    let span = stream.span().clone();
+    let pumped = pump(stream, socket, LocalEnd::Caller, sockets.idle_timeout)
+        .instrument(span.clone())
+        .await;
     metrics.forwarded(match pumped.outcome {
         Ok(()) => "complete",
         Err(_) => "reset",
     });
-    tracing::debug!(%service, %pumped, "caller over");
+    span.in_scope(|| tracing::debug!(%pumped, "caller over"));
 }
 
 fn reset(socket: Socket) {

@@ -89,51 +89,40 @@ impl Upstreams {
         let found = self.table.lock().get(&service).cloned();
         let Some(reachable) = found else {
             let why = format!("this edge has no upstream {service}");
-            return self.refuse(cluster, &service, stream, ResetCode::UnknownService, why);
+            return self.refuse(stream, ResetCode::UnknownService, why);
         };
         if !reachable.upstream.admits(cluster) {
             let why = format!("{cluster} may not call {service} here");
-            return self.refuse(cluster, &service, stream, ResetCode::NotAllowed, why);
+            return self.refuse(stream, ResetCode::NotAllowed, why);
         }
-        let relayed = self.relay(cluster, &service, stream, &reachable.origin, caller);
+        let relayed = self.relay(&service, stream, &reachable.origin, caller);
         let relayed = reachable.withdrawn.run_until_cancelled(relayed).await;
         if relayed.is_none() {
-            tracing::info!(%cluster, %service, "upstream changed: a stream is reset");
+            tracing::info!("upstream changed: a stream is reset");
         }
     }
 
-    fn refuse(
-        &self,
-        cluster: &ClusterId,
-        service: &ServiceName,
-        stream: Stream,
-        code: ResetCode,
-        why: String,
-    ) {
+    fn refuse(&self, stream: Stream, code: ResetCode, why: String) {
         self.metrics.upstream(code.label());
-        tracing::warn!(%cluster, %service, %code, stream = %stream.id(), "upstream refused");
+        tracing::warn!(%code, "upstream refused");
         stream.reset(code, why);
     }
 
     async fn relay(
         &self,
-        cluster: &ClusterId,
         service: &ServiceName,
         stream: Stream,
         origin: &Origin,
         caller: Option<SocketAddr>,
     ) {
-        let id = stream.id();
         let served = origin.serve(stream, service, caller).await;
         self.metrics.upstream(served.label());
         match served {
-            Served::Pumped(pumped) => {
-                tracing::debug!(%cluster, %service, stream = %id, %pumped, "over");
-            }
-            Served::GivenUp => tracing::debug!(%cluster, %service, stream = %id, "given up"),
+            Served::Pumped(pumped) => tracing::debug!(%pumped, "over"),
+            Served::GivenUp => tracing::debug!("given up"),
             Served::NotReached(error) => {
                 let origin = &origin.settings().target;
-                tracing::warn!(%cluster, %service, stream = %id, %origin, %error, "upstream not reached");
+                tracing::warn!(%origin, %error, "upstream not reached");
             }
         }
     }

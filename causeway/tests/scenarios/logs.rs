@@ -106,6 +106,7 @@ fn the_lines_of_a_stream_say_which_it_is_on_both_sides() {
     }
     for (side, message, service) in [
         (Side::Client, "over", "echo"),
+        (Side::Client, "caller over", "state"),
         (Side::Edge, "over", "state"),
     ] {
         let line = line(process(&plane, side), message);

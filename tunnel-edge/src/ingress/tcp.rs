@@ -11,9 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::address_limit::{AddressGuard, AddressLimit};
 use super::arrival::{arrive, is_announced};
+
 use crate::config::{Ingress, TcpSettings};
 use crate::metrics::EdgeMetrics;
 use crate::registry::Registry;
@@ -125,14 +127,16 @@ impl TcpIngress {
                 return self.turn_away(&socket, address, "not_opened");
             }
         };
-        let id = stream.id();
-        let pumped = pump(stream, socket, LocalEnd::Caller, self.settings.idle_timeout).await;
+        let span = stream.span().clone();
+        let pumped = pump(stream, socket, LocalEnd::Caller, self.settings.idle_timeout)
+            .instrument(span.clone())
+            .await;
         let outcome = match pumped.outcome {
             Ok(()) => "complete",
             Err(_) => "reset",
         };
         self.metrics.caller(self.ingress.name.as_str(), outcome);
-        tracing::debug!(ingress = %self.ingress.name, to = %self.settings.to, stream = %id, %pumped, "caller over");
+        span.in_scope(|| tracing::debug!(ingress = %self.ingress.name, %pumped, "caller over"));
     }
 
     fn turn_away(&self, socket: &Socket, caller: SocketAddr, why: &'static str) {

@@ -19,6 +19,7 @@ mod protocols;
 mod quickstart;
 mod reload;
 mod restart;
+mod routes;
 mod smuggling;
 mod sockets;
 mod support;

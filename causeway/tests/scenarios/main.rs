@@ -13,6 +13,7 @@ mod bad_input;
 mod callers;
 mod half_close;
 mod hangup;
+mod idle;
 mod leaks;
 mod logs;
 mod protocols;

@@ -15,6 +15,7 @@ mod half_close;
 mod hangup;
 mod idle;
 mod leaks;
+mod listeners;
 mod logs;
 mod protocols;
 mod quickstart;

@@ -95,15 +95,28 @@ impl Plane {
         address(&self.status(Side::Edge)["listen"]["tunnel"][0])
     }
 
-    /// Where the ingress called `name` listens: a service for tcp, `web` for http.
+    /// Where the ingress called `name` listens: a service for tcp, `web` for http. The first
+    /// address if there are several.
     #[track_caller]
     pub(crate) fn ingress(&mut self, name: &str) -> SocketAddr {
+        self.ingress_addresses(name)[0]
+    }
+
+    /// Everywhere that the ingress called `name` listens.
+    #[track_caller]
+    pub(crate) fn ingress_addresses(&mut self, name: &str) -> Vec<SocketAddr> {
         listed(&self.status(Side::Edge)["ingresses"], "name", name)
     }
 
-    /// Where the client listens for callers of `service`.
+    /// Where the client listens for callers of `service`. The first address if there are several.
     #[track_caller]
     pub(crate) fn forward(&mut self, service: &str) -> SocketAddr {
+        self.forward_addresses(service)[0]
+    }
+
+    /// Everywhere that the client listens for callers of `service` over TCP.
+    #[track_caller]
+    pub(crate) fn forward_addresses(&mut self, service: &str) -> Vec<SocketAddr> {
         listed(&self.status(Side::Client)["forwards"], "service", service)
     }
 
@@ -262,15 +275,20 @@ fn admin(socket: &Path, path: &str) -> std::io::Result<Answer<UnixStream>> {
     Answer::read(stream)
 }
 
-/// The first listening address of the entry of `list` whose `key` is `name`.
+/// The listening addresses, but for unix sockets, of the entry of `list` whose `key` is `name`.
 #[track_caller]
-fn listed(list: &Value, key: &str, name: &str) -> SocketAddr {
+fn listed(list: &Value, key: &str, name: &str) -> Vec<SocketAddr> {
     let entries = list.as_array().map(Vec::as_slice).unwrap_or_default();
-    let entry = entries.iter().find(|entry| entry[key] == name);
-    match entry {
-        Some(entry) => address(&entry["listen"][0]),
-        None => panic!("the status lists no {key} {name}: {list}"),
-    }
+    let Some(entry) = entries.iter().find(|entry| entry[key] == name) else {
+        panic!("the status lists no {key} {name}: {list}");
+    };
+    let listen = entry["listen"].as_array().map(Vec::as_slice);
+    let is_unix = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("unix:"));
+    let tcp = listen
+        .unwrap_or_default()
+        .iter()
+        .filter(|value| !is_unix(value));
+    tcp.map(address).collect()
 }
 
 #[track_caller]

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use certs::{ClusterId, Identity, Role};
-use quinn::Incoming;
 use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
 use relay::driver::{SessionOptions, StreamHandler};
 use relay::proto::{
     Close, Features, Hello, HelloAck, Instance, Limits, SOFTWARE, SessionId, VersionRange,
 };
-use relay::transport::quic::QuicConnection;
 use relay::transport::{Connection, ConnectionLost};
 use relay::{CloseCode, Session, WorkerHandle, Workers};
 use tokio::sync::OwnedSemaphorePermit;
@@ -129,11 +127,11 @@ impl Admission {
     /// it runs in names the peer's address.
     pub(crate) async fn admit(
         self: Arc<Self>,
-        incoming: Incoming,
+        connecting: impl Future<Output = Result<Arc<dyn Connection>, ConnectionLost>>,
         worker: WorkerHandle,
         permit: OwnedSemaphorePermit,
     ) {
-        let admitted = self.handshake_in_time(incoming, &worker).await;
+        let admitted = self.handshake_in_time(connecting, &worker).await;
         drop(permit);
         let Admitted {
             established,
@@ -200,18 +198,12 @@ impl Admission {
 
     async fn handshake_in_time(
         &self,
-        incoming: Incoming,
+        connecting: impl Future<Output = Result<Arc<dyn Connection>, ConnectionLost>>,
         worker: &WorkerHandle,
     ) -> Result<Admitted, NotAdmitted> {
-        let connecting = incoming
-            .accept()
-            .map_err(|error| NotAdmitted::from(ConnectionLost::from(error)))?;
         let deadline = tokio::time::Instant::now() + self.handshake_timeout;
         let connected = tokio::time::timeout_at(deadline, connecting).await;
-        let connection = connected
-            .map_err(|_| NotAdmitted::Timeout)?
-            .map_err(|error| NotAdmitted::from(ConnectionLost::from(error)))?;
-        let connection: Arc<dyn Connection> = Arc::new(QuicConnection::new(connection));
+        let connection = connected.map_err(|_| NotAdmitted::Timeout)??;
         let rest = self.handshake(connection.clone(), worker);
         match tokio::time::timeout_at(deadline, rest).await {
             Ok(admitted) => admitted,

@@ -19,7 +19,7 @@ use relay::transport::quic;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::dial::Dialer;
+use crate::dial::{Dialer, QuicDialer};
 use crate::expose::Exposes;
 use crate::forward::Forwards;
 use crate::keep::Keeper;
@@ -139,8 +139,10 @@ pub async fn run(
     let keeper = Keeper {
         addresses: config.edge.addresses.clone(),
         dialer: Dialer {
-            tls: certs::tls::client(&material, &[quic::ALPN]),
-            bounds: bounds(&config.session),
+            quic: QuicDialer {
+                tls: certs::tls::client(&material, &[quic::ALPN]),
+                bounds: bounds(&config.session),
+            },
             timeout: config.session.handshake_timeout,
         },
         backoff: config.backoff.clone(),

@@ -1,20 +1,21 @@
-//! One attempt to reach an edge: UDP socket, TLS, Hello.
+//! One attempt to reach an edge: socket, TLS, Hello.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+mod quic;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use certs::{Identity, Role};
 use relay::driver::handshake::{Established, HandshakeError, initiate};
 use relay::proto::{Close, Hello, WorkerHint};
-use relay::transport::quic::{self, QuicConnection, SessionBounds, udp_socket};
 use relay::transport::{Connection, ConnectionLost};
+
+pub(crate) use quic::QuicDialer;
 
 /// What every attempt needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
-    pub(crate) tls: Arc<rustls::ClientConfig>,
-    pub(crate) bounds: SessionBounds,
+    pub(crate) quic: QuicDialer,
     /// One deadline over everything.
     pub(crate) timeout: Duration,
 }
@@ -69,6 +70,10 @@ impl DialError {
         }
     }
 
+    fn unusable(address: SocketAddr, why: &dyn std::fmt::Display) -> Self {
+        Self::Unusable(format!("cannot be dialled: {why}"), address)
+    }
+
     fn lost(address: SocketAddr, lost: ConnectionLost) -> Self {
         let explanation = match lost {
             ConnectionLost::TlsByPeer { alert } => certs::tls::explain_alert(alert),
@@ -111,36 +116,14 @@ impl Dialer {
         hint: Option<WorkerHint>,
         hello: Hello,
     ) -> Result<Reached, DialError> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            DialError::Unusable(format!("cannot be dialled: {error}"), address)
-        };
-        let config = quic::client_config(self.tls.clone(), self.bounds, hint)
-            .map_err(|error| unusable(&error))?;
-        // A socket for each attempt, so that a change of network is no matter.
-        let endpoint = udp_socket(any_port_towards(address)).and_then(|socket| {
-            let runtime = Arc::new(quinn::TokioRuntime);
-            quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
-        });
-        let endpoint = endpoint.map_err(|error| DialError::Socket { address, error })?;
-        let connection = endpoint
-            .connect_with(config, address, quic::SERVER_NAME)
-            .map_err(|error| unusable(&error))?
-            .await
-            .map_err(|error| DialError::lost(address, error.into()))?;
-        let connection: Arc<dyn Connection> = Arc::new(QuicConnection::new(connection));
-        let edge = edge_name(connection.as_ref()).map_err(|error| unusable(&error))?;
+        let connection = self.quic.connect(address, hint).await?;
+        let edge =
+            edge_name(connection.as_ref()).map_err(|error| DialError::unusable(address, &error))?;
         match initiate(connection, hello).await {
             Ok(established) => Ok(Reached { established, edge }),
             Err(HandshakeError::Lost(lost)) => Err(DialError::lost(address, lost)),
             Err(error) => Err(DialError::Handshake { address, error }),
         }
-    }
-}
-
-fn any_port_towards(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 

@@ -128,6 +128,7 @@ impl Keeper {
             limits: self.limits,
             services: self.exposes.services(),
             continues: None,
+            beside: Vec::new(),
         };
         let (dialer, hint) = (self.dialer.clone(), attempts.hint);
         // The connection is born on the worker that will move its bytes.

@@ -170,6 +170,7 @@ impl Admission {
             replica: hello.replica,
             instance: hello.instance,
             attempt: hello.attempt,
+            beside: hello.beside,
             software: hello.software,
             since: SystemTime::now(),
         };

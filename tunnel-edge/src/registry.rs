@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use certs::ClusterId;
 use parking_lot::Mutex;
-use relay::proto::{Attempt, Hello, Instance, ReplicaId};
+use relay::proto::{Attempt, Hello, Instance, ReplicaId, SessionId};
 use relay::{CloseCode, Session};
 
 /// All live sessions by cluster.
@@ -37,6 +37,7 @@ pub(crate) struct Entry {
     pub(crate) replica: ReplicaId,
     pub(crate) instance: Instance,
     pub(crate) attempt: Attempt,
+    pub(crate) beside: Vec<SessionId>,
     pub(crate) software: String,
     pub(crate) since: SystemTime,
 }
@@ -47,6 +48,13 @@ pub(crate) struct Registered {
     registry: Arc<Registry>,
     cluster: ClusterId,
     entry: Entry,
+}
+
+impl Entry {
+    /// Whether the client has begun this session beside `old`, which lives on for its streams.
+    fn is_beside(&self, old: &Self) -> bool {
+        self.instance == old.instance && self.beside.contains(&old.session.id())
+    }
 }
 
 impl Registry {
@@ -70,8 +78,8 @@ impl Registry {
         )
     }
 
-    /// Puts a session in. An older one of the same replica is over: its client was restarted, or
-    /// has lost it and does not know.
+    /// Puts a session in. Older ones of the same replica are over: their client was restarted, or
+    /// has lost them and does not know. Only the one that it is begun beside lives on.
     pub(crate) fn register(
         self: &Arc<Self>,
         cluster: ClusterId,
@@ -82,17 +90,19 @@ impl Registry {
             return Err(NotRegistered::Full);
         }
         let entries = clusters.entry(cluster.clone()).or_default();
-        let old = entries.iter().position(|old| old.replica == entry.replica);
-        if let Some(old) = old.map(|position| &entries[position])
-            && old.instance == entry.instance
-            && old.attempt > entry.attempt
-        {
+        let is_later = |old: &Entry| {
+            old.replica == entry.replica
+                && old.instance == entry.instance
+                && old.attempt > entry.attempt
+        };
+        if entries.iter().any(is_later) {
             return Err(NotRegistered::Late);
         }
-        let superseded = old.map(|position| entries.swap_remove(position));
+        let is_over = |old: &mut Entry| old.replica == entry.replica && !entry.is_beside(old);
+        let superseded: Vec<_> = entries.extract_if(.., is_over).collect();
         entries.push(entry.clone());
         drop(clusters);
-        if let Some(old) = superseded {
+        for old in superseded {
             let restarted = old.instance != entry.instance;
             tracing::info!(%cluster, replica = %entry.replica, old = %old.session.id(), restarted, "superseded");
             old.session.close(

@@ -113,7 +113,13 @@ pub struct Hello {
     pub services: Vec<ServiceInfo>,
     /// Set to go on with a session instead of beginning one.
     pub continues: Option<Continue>,
+    /// Older sessions of the same process that live on for the streams that they have, at most
+    /// [`MAX_BESIDE`]. Other sessions of the same replica are over.
+    pub beside: Vec<SessionId>,
 }
+
+/// How many older sessions may live on beside a new one.
+pub const MAX_BESIDE: usize = 8;
 
 /// See [`Control::HelloAck`].
 #[derive(Clone, Debug, PartialEq, Eq)]

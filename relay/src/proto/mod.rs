@@ -31,7 +31,7 @@ pub use codes::{CloseCode, ResetCode};
 pub use ids::{Attempt, Generation, Instance, Opener, ReplicaId, SessionId, StreamId, WorkerHint};
 pub use message::{
     Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Hello, HelloAck,
-    Limits, Open, ServiceInfo, StreamAnswer, StreamHeader,
+    Limits, MAX_BESIDE, Open, ServiceInfo, StreamAnswer, StreamHeader,
 };
 pub use name::{InvalidServiceName, ServiceName};
 pub use parse::ParseError;

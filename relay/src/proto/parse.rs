@@ -9,7 +9,7 @@ use super::codes::{CloseCode, ResetCode};
 use super::ids::{Attempt, Generation, Instance, SessionId, StreamId, WorkerHint};
 use super::message::{
     Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Hello, HelloAck,
-    Limits, Open, ServiceInfo, StreamAnswer, StreamHeader,
+    Limits, MAX_BESIDE, Open, ServiceInfo, StreamAnswer, StreamHeader,
 };
 use super::version::{Features, Version, VersionRange};
 use super::wire;
@@ -227,6 +227,7 @@ impl TryFrom<wire::Hello> for Hello {
             limits: limits(m.limits)?,
             services: services(m.services)?,
             continues: m.r#continue.map(TryInto::try_into).transpose()?,
+            beside: beside(&m.beside)?,
         })
     }
 }
@@ -244,8 +245,22 @@ impl From<&Hello> for wire::Hello {
             limits: Some(m.limits.into()),
             services: m.services.iter().map(Into::into).collect(),
             r#continue: m.continues.as_ref().map(Into::into),
+            beside: m
+                .beside
+                .iter()
+                .map(|id| Bytes::copy_from_slice(id.as_bytes()))
+                .collect(),
         }
     }
+}
+
+fn beside(ids: &[Bytes]) -> Result<Vec<SessionId>, ParseError> {
+    if ids.len() > MAX_BESIDE {
+        return Err(field("beside", "more than 8 sessions"));
+    }
+    ids.iter()
+        .map(|id| sixteen("beside", id).map(SessionId::from_bytes))
+        .collect()
 }
 
 impl TryFrom<wire::HelloAck> for HelloAck {

@@ -36,6 +36,14 @@ pub(crate) const MALFORMED: &[(&str, &str)] = &[
         "field instance: has 16 bytes, not 15",
     ),
     (
+        "control/hello-short-beside",
+        "field beside: has 16 bytes, not 15",
+    ),
+    (
+        "control/hello-beside-nine",
+        "field beside: more than 8 sessions",
+    ),
+    (
         "control/hello-without-replica",
         "field replica: a replica's name has 1 to 64 letters, digits, dots, underscores and hyphens",
     ),

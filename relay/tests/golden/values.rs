@@ -53,6 +53,16 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
         ("hello-join", hello(continuing(4, ContinueMode::Join))),
         ("hello-replace", hello(continuing(5, ContinueMode::Replace))),
         (
+            "hello-beside",
+            hello(Hello {
+                beside: vec![
+                    SessionId::from_bytes(sixteen_from(0x20)),
+                    SessionId::from_bytes(sixteen_from(0x40)),
+                ],
+                ..smallest_hello()
+            }),
+        ),
+        (
             "hello-ack",
             hello_ack(HelloAck {
                 software: "causeway/0.1.0".to_owned(),
@@ -170,6 +180,7 @@ pub(crate) fn smallest_hello() -> Hello {
         limits: NO_LIMITS,
         services: Vec::new(),
         continues: None,
+        beside: Vec::new(),
     }
 }
 

@@ -116,6 +116,7 @@ pub(crate) fn hello(limits: Limits) -> Hello {
             protocol: AppProtocol::Tcp,
         }],
         continues: None,
+        beside: Vec::new(),
     }
 }
 

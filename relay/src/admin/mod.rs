@@ -75,8 +75,9 @@ pub trait Told: Send + Sync + 'static {
 
 impl Admin {
     /// For a process that tells of itself by `told`, and is alive as long as its workers' event
-    /// loops turn.
-    pub fn new(told: Arc<impl Told>, workers: &Workers, registry: Registry) -> Self {
+    /// loops turn. Adds `causeway_tasks` to the metrics: how many tasks its workers have.
+    pub fn new(told: Arc<impl Told>, workers: &Workers, mut registry: Registry) -> Self {
+        process::register_task_metrics(&mut registry, workers);
         let loops: Vec<_> = workers
             .handles()
             .iter()

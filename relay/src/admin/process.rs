@@ -9,6 +9,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::runtime;
+
+use crate::worker::Workers;
 
 /// Adds to `registry`, which must have no prefix of its own:
 ///
@@ -34,6 +37,36 @@ pub fn register_process_metrics(registry: &mut Registry, version: &'static str) 
         ConstGauge::new(started.as_secs_f64()),
     );
     registry.register_collector(Box::new(Process));
+}
+
+/// Adds to `registry` `causeway_tasks`: the tasks on all workers that are not over, counted at
+/// each scrape.
+pub(super) fn register_task_metrics(registry: &mut Registry, workers: &Workers) {
+    let runtimes = workers.handles().iter();
+    let runtimes = runtimes.map(|worker| worker.runtime().clone()).collect();
+    registry.register_collector(Box::new(Tasks { runtimes }));
+}
+
+/// Counts the tasks of runtimes, even if those do not turn.
+#[derive(Debug)]
+struct Tasks {
+    runtimes: Vec<runtime::Handle>,
+}
+
+impl Collector for Tasks {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let runtimes = self.runtimes.iter();
+        let alive: usize = runtimes
+            .map(|runtime| runtime.metrics().num_alive_tasks())
+            .sum();
+        let metric = encoder.encode_descriptor(
+            "causeway_tasks",
+            "Tasks on all workers that are not over",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(i64::try_from(alive).unwrap_or(i64::MAX)).encode(metric)
+    }
 }
 
 /// Reads `/proc/self`; where there is none, its metrics are absent.

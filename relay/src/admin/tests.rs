@@ -116,6 +116,38 @@ async fn metrics_are_openmetrics() {
 }
 
 #[tokio::test]
+async fn the_tasks_of_all_workers_are_counted_while_they_last() {
+    struct Nothing;
+    impl Told for Nothing {
+        fn document(&self) -> serde_json::Value {
+            json!({})
+        }
+        fn readiness(&self) -> Readiness {
+            Readiness::Ready
+        }
+    }
+    let workers = Arc::new(Workers::start(2, "test").unwrap());
+    let admin = Admin::new(Arc::new(Nothing), &workers, Registry::default());
+    let server = serve_tcp(Surface::Telemetry, admin);
+    let tasks = async |count: usize| {
+        let expected = format!("\ncauseway_tasks {count}\n");
+        while !server.get("/metrics").await.contains(&expected) {}
+    };
+    soon(tasks(0)).await;
+    let stop = CancellationToken::new();
+    for worker in workers.handles() {
+        worker.spawn(stop.clone().cancelled_owned());
+    }
+    soon(tasks(2)).await;
+    stop.cancel();
+    soon(tasks(0)).await;
+    // The workers wait for their threads, which no task of a runtime should.
+    tokio::task::spawn_blocking(move || drop(workers))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn readiness_follows_the_process() {
     let ready = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&ready);

@@ -1,14 +1,19 @@
 //! What both ends count of their sessions and streams.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::proto::{CloseCode, Control};
-use crate::session::{Over, ResetBy};
+use crate::session::{Over, ProcessBudget, ResetBy};
 
 /// The counters of a process. Labels are closed sets; nothing a peer says becomes one.
 #[derive(Debug)]
@@ -18,8 +23,6 @@ pub struct RelayMetrics {
     streams_over: Family<EndedHow, Counter>,
     control_messages: Family<ControlKind, Counter>,
     violations: Family<Code, Counter>,
-    /// What windows of all sessions hold beyond their base.
-    pub window_growth: Gauge,
     /// Payload handed to the transport.
     pub bytes_sent: Counter,
     /// Payload taken from the transport.
@@ -51,15 +54,14 @@ struct Code {
 }
 
 impl RelayMetrics {
-    /// Registers them all.
-    pub fn register(registry: &mut Registry) -> Self {
+    /// Registers them all, and how much of `budget` is granted.
+    pub fn register(registry: &mut Registry, budget: Arc<ProcessBudget>) -> Self {
         let metrics = Self {
             sessions: Gauge::default(),
             streams: Family::default(),
             streams_over: Family::default(),
             control_messages: Family::default(),
             violations: Family::default(),
-            window_growth: Gauge::default(),
             bytes_sent: Counter::default(),
             bytes_received: Counter::default(),
             round_trip: Histogram::new([
@@ -91,12 +93,7 @@ impl RelayMetrics {
             "Connections closed because the peer broke the protocol",
             metrics.violations.clone(),
         );
-        registry.register_with_unit(
-            "causeway_window_growth",
-            "What windows of all sessions are granted beyond their base",
-            Unit::Bytes,
-            metrics.window_growth.clone(),
-        );
+        registry.register_collector(Box::new(WindowGrowth(budget)));
         registry.register_with_unit(
             "causeway_payload_sent",
             "Payload of streams handed to transports",
@@ -176,5 +173,45 @@ pub(crate) struct SessionLive(Gauge);
 impl Drop for SessionLive {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// Read at each scrape, because what a session gives back when it ends passes nobody who counts.
+#[derive(Debug)]
+struct WindowGrowth(Arc<ProcessBudget>);
+
+impl Collector for WindowGrowth {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let metric = encoder.encode_descriptor(
+            "causeway_window_growth",
+            "What windows of all sessions are granted beyond their base",
+            Some(&Unit::Bytes),
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(i64::try_from(self.0.used()).unwrap_or(i64::MAX)).encode(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::GrowthBudget;
+
+    #[test]
+    fn the_growth_of_windows_is_what_is_granted_at_the_time_of_asking() {
+        let process = Arc::new(ProcessBudget::new(1000));
+        let mut registry = Registry::default();
+        RelayMetrics::register(&mut registry, process.clone());
+        let said = |value: u64| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text.contains(&format!("\ncauseway_window_growth_bytes {value}\n"))
+        };
+        assert!(said(0));
+        let mut session = GrowthBudget::new(500, process);
+        session.take(300);
+        assert!(said(300));
+        drop(session);
+        assert!(said(0));
     }
 }

@@ -103,7 +103,8 @@ pub async fn run(
 
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, env!("CARGO_PKG_VERSION"));
-    let relay_metrics = Arc::new(RelayMetrics::register(&mut registry));
+    let budget = Arc::new(process_budget());
+    let relay_metrics = Arc::new(RelayMetrics::register(&mut registry, budget.clone()));
     let metrics = Arc::new(ClientMetrics::register(&mut registry));
     let reloads = Reloads::new(file.clone(), started, &mut registry);
 
@@ -149,12 +150,7 @@ pub async fn run(
         replica: replica.id.clone(),
         instance: Instance::from_bytes(rand::random()),
         limits: limits(&config.session),
-        options: SessionOptions::new(
-            &config.session,
-            Arc::new(process_budget()),
-            relay_metrics,
-            audit.clone(),
-        ),
+        options: SessionOptions::new(&config.session, budget, relay_metrics, audit.clone()),
         cluster: cluster.to_string(),
         worker: workers.first().clone(),
         exposes: exposes.clone(),

@@ -125,7 +125,8 @@ pub async fn run(
 
     let mut registry = MetricsRegistry::default();
     register_process_metrics(&mut registry, env!("CARGO_PKG_VERSION"));
-    let relay_metrics = Arc::new(RelayMetrics::register(&mut registry));
+    let budget = Arc::new(process_budget());
+    let relay_metrics = Arc::new(RelayMetrics::register(&mut registry, budget.clone()));
     let metrics = Arc::new(EdgeMetrics::register(&mut registry));
     let http_metrics = HttpMetrics::register(&mut registry);
     let reloads = Reloads::new(Some(file.clone()), started, &mut registry);
@@ -180,12 +181,7 @@ pub async fn run(
         edge: name.to_string(),
         instance: Instance::from_bytes(rand::random()),
         limits: limits(&config.session),
-        options: SessionOptions::new(
-            &config.session,
-            Arc::new(process_budget()),
-            relay_metrics,
-            audit.clone(),
-        ),
+        options: SessionOptions::new(&config.session, budget, relay_metrics, audit.clone()),
         advertise: config.advertise.iter().map(ToString::to_string).collect(),
         handshake_timeout: config.session.handshake_timeout,
         tasks: TaskTracker::new(),

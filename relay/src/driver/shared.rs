@@ -221,8 +221,6 @@ impl Shared {
                 self.metrics.control_sent(&message);
                 message.encode(out);
             }
-            let growth = i64::try_from(session.process_growth_used()).unwrap_or(i64::MAX);
-            self.metrics.window_growth.set(growth);
             // Under the same lock, so that nobody sees an earlier deadline and an older alarm.
             *armed = session.deadline();
             *armed

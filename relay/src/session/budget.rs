@@ -69,11 +69,6 @@ impl GrowthBudget {
         process.min(self.limit - self.used)
     }
 
-    /// How much of the process's budget is granted now, in bytes.
-    pub fn process_used(&self) -> u64 {
-        self.process.used()
-    }
-
     /// Takes `wanted` bytes or as many as there are.
     pub fn take(&mut self, wanted: u64) -> u64 {
         let taken = self.process.take(wanted.min(self.limit - self.used));

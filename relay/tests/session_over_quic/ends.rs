@@ -332,7 +332,10 @@ impl Pair {
 
 fn start(established: Established, setup: &Setup, worker: WorkerHandle) -> End {
     let budget = Arc::new(ProcessBudget::new(1 << 30));
-    let metrics = RelayMetrics::register(&mut prometheus_client::registry::Registry::default());
+    let metrics = RelayMetrics::register(
+        &mut prometheus_client::registry::Registry::default(),
+        budget.clone(),
+    );
     let options = SessionOptions {
         audit: None,
         stream_window: setup.window,

@@ -314,11 +314,6 @@ impl SessionState {
         self.budget.used()
     }
 
-    /// The same for all sessions of the process.
-    pub fn process_growth_used(&self) -> u64 {
-        self.budget.process_used()
-    }
-
     /// All streams that are live, in no order.
     pub fn stream_ids(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.streams.keys().copied()

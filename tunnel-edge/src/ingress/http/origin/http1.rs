@@ -64,7 +64,7 @@ impl Origins {
         Ok(Http1Lease {
             connection: Some(connection),
             upload: Arc::default(),
-            keep_alive: None,
+            expires: None,
             pool: pool.clone(),
             reused,
         })
@@ -121,8 +121,9 @@ pub(in super::super) struct Http1Lease {
     /// Taken out only at the end of the lease.
     connection: Option<Http1>,
     upload: Arc<Upload>,
-    /// For how long the origin keeps the connection behind its answer, if it said so.
-    keep_alive: Option<Duration>,
+    /// When the origin is about to close the connection, if it said so. Counted from the head of
+    /// its answer: the end may come here long after the origin wrote it, if the caller reads slowly.
+    expires: Option<Instant>,
     pool: Arc<Pool>,
     reused: bool,
 }
@@ -151,7 +152,8 @@ impl Http1Lease {
         cut.disarm();
         match answered {
             Ok(response) => {
-                self.keep_alive = keep_alive(response.headers());
+                self.expires = keep_alive(response.headers())
+                    .map(|time| Instant::now() + time.saturating_sub(KEEP_ALIVE_MARGIN));
                 // Who begins with a success may be answering while it reads; who refuses does not
                 // read what it has not asked for.
                 if response.status().is_success() {
@@ -179,10 +181,8 @@ impl Http1Lease {
         if let Some(mut connection) = self.connection.take()
             && self.upload.is_complete()
         {
-            let now = Instant::now();
-            let margin = |time: Duration| now + time.saturating_sub(KEEP_ALIVE_MARGIN);
-            connection.expires = self.keep_alive.map(margin);
-            let surplus = self.pool.http1.lock().put(connection, now);
+            connection.expires = self.expires;
+            let surplus = self.pool.http1.lock().put(connection, Instant::now());
             drop(surplus);
         }
     }

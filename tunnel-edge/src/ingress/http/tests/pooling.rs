@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::super::limits::{ORIGIN_IDLE, ORIGIN_STREAMS, SWEEP_INTERVAL};
+use super::super::limits::{KEEP_ALIVE_MARGIN, ORIGIN_IDLE, ORIGIN_STREAMS, SWEEP_INTERVAL};
 use super::breaks::read_head;
 use super::harness::{
     Answer, Edge, Setup, TestBody, channel, data, echo, empty, full, get, mirror, next, request,
@@ -85,6 +85,32 @@ async fn a_connection_that_the_origin_is_about_to_close_is_not_used() {
         assert!(!answer.headers.contains_key("keep-alive"));
     }
     assert_eq!(edge.session.opened().len(), 3);
+}
+
+#[tokio::test]
+async fn the_time_that_an_origin_keeps_a_connection_begins_with_the_head_of_its_answer() {
+    let (began, mut bodies) = mpsc::unbounded_channel();
+    let handler = move |_: Request<Incoming>| {
+        let (sender, body) = channel();
+        began.send(sender).unwrap();
+        async move {
+            let answer = Response::builder().header("keep-alive", "timeout=2");
+            answer.body(body).unwrap()
+        }
+    };
+    let edge = Edge::with_origin(AppProtocol::Http1, handler).await;
+    let mut caller = edge.caller(Version::HTTP_11).await;
+    for slow in [false, true, false] {
+        let answer = caller.send(get("/")).await.unwrap();
+        let body = within(bodies.recv()).await.unwrap();
+        if slow {
+            // The time itself is what matters here.
+            tokio::time::sleep(KEEP_ALIVE_MARGIN).await;
+        }
+        drop(body);
+        assert_eq!(Answer::read(answer).await.status, 200);
+    }
+    assert_eq!(edge.session.opened().len(), 2);
 }
 
 /// Answers only after the test has allowed it.

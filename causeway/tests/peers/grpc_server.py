@@ -1,5 +1,5 @@
 """A gRPC server by grpcio that does what interop.proto says. `--max-age S` sends every channel
-away with GOAWAY after about as many seconds."""
+away with GOAWAY after about as many seconds, `--max-idle S` after as many without a call."""
 
 import collections
 import concurrent.futures
@@ -110,6 +110,9 @@ options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 if "--max-age" in sys.argv:
     age_ms = int(sys.argv[sys.argv.index("--max-age") + 1]) * 1000
     options += [("grpc.max_connection_age_ms", age_ms), ("grpc.max_connection_age_grace_ms", 10_000)]
+if "--max-idle" in sys.argv:
+    idle_ms = int(sys.argv[sys.argv.index("--max-idle") + 1]) * 1000
+    options += [("grpc.max_connection_idle_ms", idle_ms)]
 server = grpc.server(concurrent.futures.ThreadPoolExecutor(64), options=options)
 services.add_InteropServicer_to_server(Interop(), server)
 port = server.add_insecure_port("127.0.0.1:0")

@@ -19,6 +19,13 @@ SEEN = ("origin", "x-custom", "sec-websocket-protocol")
 
 
 async def handle(connection):
+    try:
+        await serve_commands(connection)
+    except websockets.ConnectionClosedError:
+        pass  # The caller broke off, as it may.
+
+
+async def serve_commands(connection):
     async for message in connection:
         command = message.split(" ", 2) if isinstance(message, str) else [""]
         match command:

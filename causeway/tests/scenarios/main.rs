@@ -17,6 +17,7 @@ mod idle;
 mod leaks;
 mod listeners;
 mod logs;
+mod mixed_load;
 mod protocols;
 mod quickstart;
 mod reload;

@@ -25,8 +25,7 @@ use crate::proto::{
 };
 use crate::session::{LivenessConfig, OpenRefusal, ProcessBudget, SessionConfig, SessionState};
 use crate::settings::SessionSettings;
-use crate::transport::TransportKind;
-use crate::transport::quic::SessionBounds;
+use crate::transport::{SessionBounds, TransportKind};
 use crate::worker::WorkerHandle;
 
 /// How long an open may wait for room, and for its header to be with the transport.
@@ -88,6 +87,7 @@ pub fn bounds(settings: &SessionSettings) -> SessionBounds {
     let streams = settings.max_streams + settings.max_streams / 8 + 16 + settings.max_streams;
     let bases = settings.stream_base.saturating_mul(streams);
     SessionBounds {
+        streams,
         stream_window: settings.stream_window.max(settings.stream_base),
         all_windows: bases.saturating_add(settings.growth_budget),
         patience: settings.idle_dead_after.max(settings.dead_after),

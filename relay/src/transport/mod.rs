@@ -41,6 +41,19 @@ impl fmt::Display for TransportKind {
     }
 }
 
+/// What the session will do, from which a transport's own limits follow: they must never bind first.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionBounds {
+    /// How many streams there are at most, of both ends together.
+    pub streams: u64,
+    /// The largest window of one stream, in bytes.
+    pub stream_window: u64,
+    /// What all streams may have under way together, in bytes: the base of each, and the budget.
+    pub all_windows: u64,
+    /// How long the session waits at most before it gives a silent connection up.
+    pub patience: Duration,
+}
+
 /// A live connection to the peer. Every method can be called from anywhere; the tasks that use a
 /// connection live on its session's worker.
 pub trait Connection: Send + Sync + fmt::Debug {

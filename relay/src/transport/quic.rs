@@ -16,6 +16,7 @@ use quinn::{ConnectionId, IdleTimeout, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use super::SessionBounds;
 use super::{
     BoxFuture, Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
     TransportStream,
@@ -27,17 +28,6 @@ pub const ALPN: &[u8] = b"causeway/1";
 
 /// The server name that is sent and not looked at: edges are named by their certificate's URI.
 pub const SERVER_NAME: &str = "edge.causeway.invalid";
-
-/// What the session will do, from which QUIC's own limits follow: they must never bind first.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionBounds {
-    /// The largest window of one stream, in bytes.
-    pub stream_window: u64,
-    /// What all streams may have under way together, in bytes: the base of each, and the budget.
-    pub all_windows: u64,
-    /// How long the session waits at most before it gives a silent connection up.
-    pub patience: Duration,
-}
 
 /// How long a QUIC connection lives without a packet, at least. Ours is the shorter patience.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -58,6 +58,7 @@ impl Setup {
 
     fn bounds(&self) -> SessionBounds {
         SessionBounds {
+            streams: 2 * u64::from(self.max_streams),
             stream_window: self.window,
             all_windows: u64::from(self.base) * u64::from(self.max_streams) + self.growth,
             patience: self.liveness.idle_dead.max(self.liveness.dead),

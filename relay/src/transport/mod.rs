@@ -5,8 +5,10 @@
 //! end a stream. Its own windows are set so that they never bind before the session's credit does.
 //!
 //! * [`quic`]: QUIC (RFC 9000), by quinn.
+//! * [`tls`]: frames of our own on TLS over TCP.
 
 pub mod quic;
+pub mod tls;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,6 +26,8 @@ use crate::proto::{CloseCode, ResetCode};
 pub enum TransportKind {
     /// QUIC over UDP.
     Quic,
+    /// Our own frames on TLS over TCP.
+    Tls,
 }
 
 impl TransportKind {
@@ -31,6 +35,7 @@ impl TransportKind {
     pub fn label(self) -> &'static str {
         match self {
             Self::Quic => "quic",
+            Self::Tls => "tls",
         }
     }
 }

@@ -6,6 +6,7 @@
     reason = "a test states its expectation by unwrapping"
 )]
 
+mod frames;
 mod malformed;
 mod values;
 mod vectors;
@@ -129,6 +130,7 @@ fn the_description_shows_these_bytes() {
     let mut all = vectors(include_str!("../vectors/control.txt"));
     all.extend(vectors(include_str!("../vectors/header.txt")));
     all.extend(vectors(include_str!("../vectors/answer.txt")));
+    all.extend(vectors(include_str!("../vectors/frames.txt")));
     let shown: Vec<_> = description
         .split("```vector\n")
         .skip(1)

@@ -1,32 +1,41 @@
 //! A peer that speaks the protocol by hand, so that it can break it.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
+use relay::ResetCode;
 use relay::proto::{
     Caller, CloseCode, Control, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME, MAX_HEADER_FRAME,
     Open, Opener, StreamAnswer, StreamHeader, StreamId,
 };
-use relay::transport::quic;
+use relay::transport::{
+    Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::ends::{End, Guest, House, Setup, hello, loopback};
+use crate::ends::{End, Guest, House, Setup, hello};
 use crate::within;
 
 /// A connection to a house, with a control stream of our own making.
 pub(crate) struct Raw {
-    pub(crate) connection: Connection,
-    pub(crate) control: SendStream,
-    recv: RecvStream,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) control: RawSend,
+    recv: RawRecv,
     frames: FrameBuffer,
-    _endpoint: Endpoint,
 }
 
 /// A transport stream of a raw peer.
 pub(crate) struct RawStream {
     pub(crate) id: StreamId,
-    pub(crate) send: SendStream,
-    pub(crate) recv: RecvStream,
+    pub(crate) send: RawSend,
+    pub(crate) recv: RawRecv,
 }
+
+pub(crate) struct RawSend(pub(crate) Box<dyn SendHalf>);
+
+pub(crate) struct RawRecv(Box<dyn RecvHalf>);
 
 /// A house, a raw peer that it has let in, its end of that session, and beside them a
 /// well-behaved session that must not notice anything.
@@ -39,15 +48,16 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) async fn new() -> Self {
-        Self::with(Setup::default()).await
+    pub(crate) async fn new(transport: TransportKind) -> Self {
+        Self::with(Setup::over(transport)).await
     }
 
     pub(crate) async fn with(setup: Setup) -> Self {
         let mut house = House::listen(setup).await;
         let (bystander, _bystander_end) = house.visit().await;
         let mut raw = Raw::connect(&house).await;
-        raw.say(Control::Hello(Box::new(raw_hello()))).await;
+        let hello = raw_hello(setup.transport);
+        raw.say(Control::Hello(Box::new(hello))).await;
         raw.hello_ack().await;
         Self {
             end: house.admitted().await,
@@ -84,8 +94,8 @@ impl Scene {
 }
 
 /// A house that a stranger has not been let into yet, with a bystander.
-pub(crate) async fn before_hello() -> (House, Guest, End, Raw) {
-    let mut house = House::listen(Setup::default()).await;
+pub(crate) async fn before_hello(transport: TransportKind) -> (House, Guest, End, Raw) {
+    let mut house = House::listen(Setup::over(transport)).await;
     let (bystander, end) = house.visit().await;
     let raw = Raw::connect(&house).await;
     (house, bystander, end, raw)
@@ -102,8 +112,8 @@ pub(crate) async fn echoes(guest: &Guest) {
     assert_eq!(back, "still here");
 }
 
-pub(crate) fn raw_hello() -> Hello {
-    hello(Setup::default().limits())
+pub(crate) fn raw_hello(transport: TransportKind) -> Hello {
+    hello(Setup::over(transport).limits())
 }
 
 pub(crate) fn encoded(message: &Control) -> Bytes {
@@ -141,17 +151,15 @@ pub(crate) fn theirs(index: u64) -> StreamId {
 impl Raw {
     /// Connected, with a control stream that carries nothing yet.
     pub(crate) async fn connect(house: &House) -> Self {
-        let endpoint = Endpoint::client(loopback()).unwrap();
-        let config = house.tls.client(&Setup::default());
-        let connecting = endpoint.connect_with(config, house.address, quic::SERVER_NAME);
-        let connection = within("a connection", connecting.unwrap()).await.unwrap();
-        let (control, recv) = connection.open_bi().await.unwrap();
+        let setup = Setup::over(house.setup.transport);
+        let dialling = house.certificate.dialler(&setup).dial(house.address);
+        let connection = within("a connection", dialling).await;
+        let control = connection.open().await.unwrap();
         Self {
             connection,
-            control,
-            recv,
+            control: RawSend(control.send),
+            recv: RawRecv(control.recv),
             frames: FrameBuffer::new(MAX_CONTROL_FRAME),
-            _endpoint: endpoint,
         }
     }
 
@@ -170,8 +178,8 @@ impl Raw {
             if let Some(frame) = self.frames.next_frame().unwrap() {
                 return Control::decode(frame).unwrap();
             }
-            let chunk = within("a control message", self.recv.read_chunk(1 << 16, true)).await;
-            self.frames.push(&chunk.unwrap().expect("no end").bytes);
+            let arrived = within("a control message", self.recv.read()).await;
+            self.frames.push(&arrived.expect("no end"));
         }
     }
 
@@ -214,14 +222,26 @@ impl Raw {
 
     /// Refuses what the house says from now on.
     pub(crate) fn stop_listening(&mut self) {
-        self.recv.stop(VarInt::from_u32(0)).unwrap();
+        self.recv.0.stop(ResetCode::Cancelled);
     }
 
     /// A transport stream that begins with `first`.
     pub(crate) async fn begin(&self, id: StreamId, first: &[u8]) -> RawStream {
-        let (mut send, recv) = self.connection.open_bi().await.unwrap();
+        let (mut send, recv) = self.open_bi().await.unwrap();
         send.write_all(first).await.unwrap();
         RawStream { id, send, recv }
+    }
+
+    /// A transport stream that carries nothing yet.
+    pub(crate) async fn open_bi(&self) -> Result<(RawSend, RawRecv), ConnectionLost> {
+        let stream = self.connection.open().await?;
+        Ok((RawSend(stream.send), RawRecv(stream.recv)))
+    }
+
+    /// The next transport stream of the house.
+    pub(crate) async fn accept_bi(&self) -> Result<(RawSend, RawRecv), ConnectionLost> {
+        let stream = self.connection.accept().await?;
+        Ok((RawSend(stream.send), RawRecv(stream.recv)))
     }
 
     /// A proper stream, by the book.
@@ -231,11 +251,11 @@ impl Raw {
 
     /// What the house closes the connection with. Says nothing itself.
     pub(crate) async fn closed(&self) -> CloseCode {
-        let lost = within("the connection is closed", self.connection.closed()).await;
-        let ConnectionError::ApplicationClosed(close) = lost else {
+        let lost = within("the connection is closed", self.connection.lost()).await;
+        let ConnectionLost::ByPeer { code, .. } = lost else {
             panic!("{lost}");
         };
-        CloseCode::from_number(close.error_code.into_inner().try_into().unwrap())
+        code
     }
 }
 
@@ -248,8 +268,43 @@ impl RawStream {
                 assert!(frames.into_rest().is_empty(), "nothing was written yet");
                 return StreamAnswer::decode(frame).unwrap();
             }
-            let chunk = within("the answer", self.recv.read_chunk(1 << 14, true)).await;
-            frames.push(&chunk.unwrap().expect("no end").bytes);
+            let arrived = within("the answer", self.recv.read()).await;
+            frames.push(&arrived.expect("no end"));
         }
+    }
+}
+
+impl RawSend {
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<(), StreamBroken> {
+        let mut bytes = Bytes::copy_from_slice(bytes);
+        while !bytes.is_empty() {
+            poll_fn(|cx| self.0.poll_write(cx, &mut bytes)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.0.finish();
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.0.reset(ResetCode::Cancelled);
+    }
+}
+
+impl Drop for RawSend {
+    /// What was written still arrives.
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+impl RawRecv {
+    /// What has arrived; `None` at the end, of whatever kind.
+    async fn read(&mut self) -> Option<Bytes> {
+        let mut chunks = VecDeque::new();
+        let read = poll_fn(|cx| self.0.poll_read(cx, &mut chunks)).await;
+        let chunks: Vec<_> = chunks.into();
+        matches!(read, Ok(1..)).then(|| chunks.concat().into())
     }
 }

@@ -3,16 +3,25 @@
 use std::time::Duration;
 
 use relay::driver::{Closed, ClosedBy};
+use relay::transport::TransportKind;
 use relay::{CloseCode, OpenError, ResetBy, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ends::{Pair, request};
 use crate::within;
 
-#[tokio::test]
-async fn closing_resets_every_stream_and_tells_both_ends_why() {
+each_transport![
+    closing_resets_every_stream_and_tells_both_ends_why,
+    an_open_in_the_moment_of_closing_does_not_hang,
+    a_drain_waits_for_the_last_stream_and_then_closes,
+    the_last_stream_of_a_drain_is_complete_at_both_ends,
+    a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_resets,
+    whoever_waits_for_a_header_or_an_answer_is_told_of_the_end,
+];
+
+async fn closing_resets_every_stream_and_tells_both_ends_why(transport: TransportKind) {
     for code in CloseCode::ALL.iter().copied() {
-        let mut pair = Pair::new().await;
+        let mut pair = Pair::new(transport).await;
         let mut streams = Vec::new();
         for _ in 0..20 {
             let (near, far) = pair.stream().await;
@@ -46,10 +55,9 @@ async fn closing_resets_every_stream_and_tells_both_ends_why() {
 
 /// Whoever opens while the session ends gets a refusal or a stream that is reset, never one that
 /// hangs.
-#[tokio::test]
-async fn an_open_in_the_moment_of_closing_does_not_hang() {
+async fn an_open_in_the_moment_of_closing_does_not_hang(transport: TransportKind) {
     for round in 0..200_u32 {
-        let pair = Pair::new().await;
+        let pair = Pair::new(transport).await;
         let session = pair.a.session.clone();
         let opening = tokio::spawn(async move {
             loop {
@@ -82,10 +90,9 @@ async fn an_open_in_the_moment_of_closing_does_not_hang() {
     }
 }
 
-#[tokio::test]
-async fn a_drain_waits_for_the_last_stream_and_then_closes() {
+async fn a_drain_waits_for_the_last_stream_and_then_closes(transport: TransportKind) {
     for drained_by_opener in [true, false] {
-        let mut pair = Pair::new().await;
+        let mut pair = Pair::new(transport).await;
         let (near, far) = pair.stream().await;
         let (draining, other) = if drained_by_opener {
             (&pair.a, &pair.b)
@@ -119,10 +126,9 @@ async fn a_drain_waits_for_the_last_stream_and_then_closes() {
 }
 
 /// The last acknowledgement and the close leave together; the peer must not lose the former.
-#[tokio::test]
-async fn the_last_stream_of_a_drain_is_complete_at_both_ends() {
+async fn the_last_stream_of_a_drain_is_complete_at_both_ends(transport: TransportKind) {
     for _ in 0..100 {
-        let mut pair = Pair::new().await;
+        let mut pair = Pair::new(transport).await;
         let (near, far) = pair.stream().await;
         let session = pair.a.session.clone();
         let drained = tokio::spawn(async move { session.drain(Duration::from_secs(60)).await });
@@ -144,9 +150,10 @@ async fn the_last_stream_of_a_drain_is_complete_at_both_ends() {
     }
 }
 
-#[tokio::test]
-async fn a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_resets() {
-    let pair = Pair::new().await;
+async fn a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_resets(
+    transport: TransportKind,
+) {
+    let pair = Pair::new(transport).await;
     within(
         "nothing to wait for",
         pair.a.session.drain(Duration::from_secs(60)),
@@ -154,7 +161,7 @@ async fn a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_re
     .await;
     within("the peer hears", pair.b.session.closed()).await;
 
-    let mut pair = Pair::new().await;
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     within(
         "the grace ends",
@@ -167,9 +174,8 @@ async fn a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_re
     }
 }
 
-#[tokio::test]
-async fn whoever_waits_for_a_header_or_an_answer_is_told_of_the_end() {
-    let mut pair = Pair::new().await;
+async fn whoever_waits_for_a_header_or_an_answer_is_told_of_the_end(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (mut near, _far) = pair.stream().await;
     let session = pair.b.session.clone();
     let connected = async {

@@ -1,16 +1,23 @@
 //! Much data, both ways at once, every byte in its place.
 
 use relay::pump::{LocalEnd, Pumped, Socket, pump};
+use relay::transport::TransportKind;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::ends::{Pair, loopback};
+use crate::connect::loopback;
+use crate::ends::Pair;
 use crate::{pattern, within};
+
+each_transport![
+    a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets,
+    a_quarter_of_a_gibibyte_each_way_through_stream_io,
+    a_stream_may_be_used_away_from_its_worker,
+];
 
 const MUCH: u64 = 256 << 20;
 
-#[tokio::test]
-async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets() {
-    let mut pair = Pair::new().await;
+async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let listener = TcpListener::bind(loopback()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -48,9 +55,8 @@ async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_quarter_of_a_gibibyte_each_way_through_stream_io() {
-    let mut pair = Pair::new().await;
+async fn a_quarter_of_a_gibibyte_each_way_through_stream_io(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let near = pair.a.session.worker().spawn(exchange(near.into_io(), 1));
     let far = pair.b.session.worker().spawn(exchange(far.into_io(), 2));
@@ -64,9 +70,8 @@ async fn a_quarter_of_a_gibibyte_each_way_through_stream_io() {
 }
 
 /// A stream whose user lives on another thread than its session does.
-#[tokio::test]
-async fn a_stream_may_be_used_away_from_its_worker() {
-    let mut pair = Pair::new().await;
+async fn a_stream_may_be_used_away_from_its_worker(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let near = tokio::spawn(exchange(near.into_io(), 1));
     let far = tokio::spawn(exchange(far.into_io(), 2));

@@ -1,5 +1,6 @@
 //! Ten thousand streams at once, twenty thousand one after the other, and one too many.
 
+use relay::transport::TransportKind;
 use relay::{OpenError, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -7,9 +8,15 @@ use tokio::task::JoinSet;
 use crate::ends::{Pair, Setup, request};
 use crate::{eventually, within};
 
-#[tokio::test]
-async fn ten_thousand_streams_at_once() {
-    let pair = Pair::new().await;
+each_transport![
+    ten_thousand_streams_at_once,
+    twenty_thousand_streams_opened_and_reset_leave_nothing,
+    an_open_beyond_the_limit_waits_until_a_stream_ends,
+    whoever_waits_for_room_hears_of_the_sessions_end,
+];
+
+async fn ten_thousand_streams_at_once(transport: TransportKind) {
+    let pair = Pair::new(transport).await;
     let count = 10_000_u32;
     let mut streams = Vec::new();
     for index in 0..count {
@@ -31,9 +38,8 @@ async fn ten_thousand_streams_at_once() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn twenty_thousand_streams_opened_and_reset_leave_nothing() {
-    let mut pair = Pair::new().await;
+async fn twenty_thousand_streams_opened_and_reset_leave_nothing(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for round in 0..20_000 {
         let stream = pair.a.open("test").await;
         // Sometimes with the peer's answer, mostly without waiting for anything.
@@ -51,11 +57,10 @@ async fn twenty_thousand_streams_opened_and_reset_leave_nothing() {
     assert!(pair.a.session.is_open() && pair.b.session.is_open());
 }
 
-#[tokio::test]
-async fn an_open_beyond_the_limit_waits_until_a_stream_ends() {
+async fn an_open_beyond_the_limit_waits_until_a_stream_ends(transport: TransportKind) {
     let few = Setup {
         max_streams: 4,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let mut pair = Pair::with(few, few).await;
     let mut held = Vec::new();
@@ -90,11 +95,10 @@ async fn an_open_beyond_the_limit_waits_until_a_stream_ends() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn whoever_waits_for_room_hears_of_the_sessions_end() {
+async fn whoever_waits_for_room_hears_of_the_sessions_end(transport: TransportKind) {
     let one = Setup {
         max_streams: 1,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let mut pair = Pair::with(one, one).await;
     let _held = pair.stream().await;

@@ -5,11 +5,19 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 
 use relay::driver::{StreamReceiver, StreamSender};
+use relay::transport::TransportKind;
 use relay::{Reset, ResetBy, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ends::Pair;
 use crate::within;
+
+each_transport![
+    a_receiver_that_is_dropped_resets_the_stream_under_its_sender,
+    a_receiver_that_was_read_to_its_end_is_not_missed,
+    what_was_sent_and_ended_arrives_before_the_reset_of_a_dropped_receiver,
+    a_write_after_the_shutdown_is_refused_and_reading_goes_on,
+];
 
 async fn send(sender: &mut StreamSender, word: &'static str) {
     within("credit", poll_fn(|cx| sender.poll_ready(cx)))
@@ -46,9 +54,8 @@ fn cancelled(by: ResetBy) -> Reset {
     }
 }
 
-#[tokio::test]
-async fn a_receiver_that_is_dropped_resets_the_stream_under_its_sender() {
-    let mut pair = Pair::new().await;
+async fn a_receiver_that_is_dropped_resets_the_stream_under_its_sender(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for drop_openers in [true, false] {
         let (near, far) = pair.stream().await;
         let (dropping, writing) = if drop_openers {
@@ -70,9 +77,8 @@ async fn a_receiver_that_is_dropped_resets_the_stream_under_its_sender() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_receiver_that_was_read_to_its_end_is_not_missed() {
-    let mut pair = Pair::new().await;
+async fn a_receiver_that_was_read_to_its_end_is_not_missed(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (mut asking, mut answered) = near.split();
     let (mut answering, mut asked) = far.split();
@@ -92,9 +98,10 @@ async fn a_receiver_that_was_read_to_its_end_is_not_missed() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn what_was_sent_and_ended_arrives_before_the_reset_of_a_dropped_receiver() {
-    let mut pair = Pair::new().await;
+async fn what_was_sent_and_ended_arrives_before_the_reset_of_a_dropped_receiver(
+    transport: TransportKind,
+) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (_open, mut reading) = near.split();
     let (mut sender, receiver) = far.split();
@@ -114,9 +121,8 @@ async fn what_was_sent_and_ended_arrives_before_the_reset_of_a_dropped_receiver(
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_write_after_the_shutdown_is_refused_and_reading_goes_on() {
-    let mut pair = Pair::new().await;
+async fn a_write_after_the_shutdown_is_refused_and_reading_goes_on(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (mut near, mut far) = (near.into_io(), far.into_io());
     near.write_all(b"all of it").await.unwrap();

@@ -7,6 +7,7 @@ use relay::ResetCode;
 use relay::driver::{Closed, ClosedBy};
 use relay::proto::CloseCode;
 use relay::session::LivenessConfig;
+use relay::transport::TransportKind;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -14,12 +15,20 @@ use crate::ends::{End, Guest, House, Pair, Setup};
 use crate::wire::Wire;
 use crate::{eventually, within};
 
+each_transport![
+    an_idle_session_notices_within_its_patience,
+    pings_keep_an_idle_session_beyond_its_patience,
+    streams_are_reset_when_their_peer_is_gone,
+    a_sender_whose_queue_is_full_notices_too,
+    a_process_that_is_gone_is_noticed,
+];
+
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How late a busy machine may be.
 const SLACK: Duration = Duration::from_secs(2);
 
-fn impatient() -> Setup {
+fn impatient(transport: TransportKind) -> Setup {
     Setup {
         liveness: LivenessConfig {
             ping: Duration::from_millis(300),
@@ -27,19 +36,19 @@ fn impatient() -> Setup {
             idle_ping: Duration::from_millis(300),
             idle_dead: PATIENCE,
         },
-        ..Setup::default()
+        ..Setup::over(transport)
     }
 }
 
 /// A pair with a wire between.
-async fn far_pair() -> (Pair, Wire) {
-    far_pair_with(impatient()).await
+async fn far_pair(transport: TransportKind) -> (Pair, Wire) {
+    far_pair_with(impatient(transport)).await
 }
 
 async fn far_pair_with(setup: Setup) -> (Pair, Wire) {
     let mut house = House::listen(setup).await;
-    let wire = Wire::to(house.address).await;
-    let guest = Guest::dial(wire.address, &house.tls, setup).await;
+    let wire = Wire::to(setup.transport, house.address).await;
+    let guest = Guest::dial(wire.address, &house.certificate, setup).await;
     let end = house.admitted().await;
     let pair = Pair::of(guest, house, end);
     within("a round trip", pair.a.session.answered()).await;
@@ -56,25 +65,22 @@ async fn given_up(end: &End, since: Instant) {
     );
 }
 
-#[tokio::test]
-async fn an_idle_session_notices_within_its_patience() {
-    let (pair, wire) = far_pair().await;
+async fn an_idle_session_notices_within_its_patience(transport: TransportKind) {
+    let (pair, wire) = far_pair(transport).await;
     wire.cut();
     let cut_at = Instant::now();
     tokio::join!(given_up(&pair.a, cut_at), given_up(&pair.b, cut_at));
 }
 
-#[tokio::test]
-async fn pings_keep_an_idle_session_beyond_its_patience() {
-    let (pair, _wire) = far_pair().await;
+async fn pings_keep_an_idle_session_beyond_its_patience(transport: TransportKind) {
+    let (pair, _wire) = far_pair(transport).await;
     let closed = async { tokio::join!(pair.a.session.closed(), pair.b.session.closed()) };
     let early = tokio::time::timeout(PATIENCE * 2, closed).await;
     assert!(early.is_err(), "{early:?}");
 }
 
-#[tokio::test]
-async fn streams_are_reset_when_their_peer_is_gone() {
-    let (mut pair, wire) = far_pair().await;
+async fn streams_are_reset_when_their_peer_is_gone(transport: TransportKind) {
+    let (mut pair, wire) = far_pair(transport).await;
     let (near, far) = pair.stream().await;
     wire.cut();
     let cut_at = Instant::now();
@@ -89,13 +95,12 @@ async fn streams_are_reset_when_their_peer_is_gone() {
 }
 
 /// More is waiting to be sent than the connection holds, so that not even a ping gets out.
-#[tokio::test]
-async fn a_sender_whose_queue_is_full_notices_too() {
-    // Eight grants are more than QUIC queues.
+async fn a_sender_whose_queue_is_full_notices_too(transport: TransportKind) {
+    // Eight grants are more than a transport queues.
     let (mut pair, wire) = far_pair_with(Setup {
         base: 2 << 20,
         max_streams: 64,
-        ..impatient()
+        ..impatient(transport)
     })
     .await;
     let mut sending = Vec::new();
@@ -123,9 +128,8 @@ async fn a_sender_whose_queue_is_full_notices_too() {
     }
 }
 
-#[tokio::test]
-async fn a_process_that_is_gone_is_noticed() {
-    let mut pair = Pair::with(impatient(), impatient()).await;
+async fn a_process_that_is_gone_is_noticed(transport: TransportKind) {
+    let mut pair = Pair::with(impatient(transport), impatient(transport)).await;
     within("a round trip", pair.a.session.answered()).await;
     let (near, far) = pair.stream().await;
     let Pair { a, b, b_house, .. } = pair;

@@ -1,14 +1,23 @@
 //! Streams from either end: data behind the header, Connected, half-close, both ends.
 
 use relay::AppProtocol;
+use relay::transport::TransportKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ends::{End, Pair, request};
 use crate::{eventually, pattern, within};
 
-#[tokio::test]
-async fn either_end_opens_and_what_is_written_follows_the_header_at_once() {
-    let mut pair = Pair::new().await;
+each_transport![
+    either_end_opens_and_what_is_written_follows_the_header_at_once,
+    the_opener_learns_when_the_target_was_reached,
+    a_direction_that_ended_leaves_the_other_open,
+    both_ends_learn_that_a_stream_is_complete,
+    an_end_is_still_read_after_the_stream_has_retired,
+    the_services_of_the_initiator_are_known_and_kept_current,
+];
+
+async fn either_end_opens_and_what_is_written_follows_the_header_at_once(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     ask_and_answer(&pair.a, &mut pair.b).await;
     ask_and_answer(&pair.b, &mut pair.a).await;
     pair.settled().await;
@@ -38,9 +47,8 @@ async fn ask_and_answer(opener: &End, acceptor: &mut End) {
     assert_eq!(within("the end", far.read(&mut read)).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn the_opener_learns_when_the_target_was_reached() {
-    let mut pair = Pair::new().await;
+async fn the_opener_learns_when_the_target_was_reached(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (mut near, far) = pair.stream().await;
     let early = tokio::time::timeout(std::time::Duration::from_millis(50), near.connected());
     assert!(early.await.is_err(), "nobody said so yet");
@@ -51,10 +59,9 @@ async fn the_opener_learns_when_the_target_was_reached() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_direction_that_ended_leaves_the_other_open() {
+async fn a_direction_that_ended_leaves_the_other_open(transport: TransportKind) {
     for opener_ends_first in [true, false] {
-        let mut pair = Pair::new().await;
+        let mut pair = Pair::new(transport).await;
         let (near, far) = pair.stream().await;
         let (first, second) = if opener_ends_first {
             (near, far)
@@ -87,9 +94,8 @@ async fn a_direction_that_ended_leaves_the_other_open() {
     }
 }
 
-#[tokio::test]
-async fn both_ends_learn_that_a_stream_is_complete() {
-    let mut pair = Pair::new().await;
+async fn both_ends_learn_that_a_stream_is_complete(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (mut near_tx, mut near_rx) = near.split();
     let (mut far_tx, mut far_rx) = far.split();
@@ -111,9 +117,8 @@ async fn both_ends_learn_that_a_stream_is_complete() {
 }
 
 /// The peer's end and our acknowledgement of it may both have passed before the reader looks.
-#[tokio::test]
-async fn an_end_is_still_read_after_the_stream_has_retired() {
-    let mut pair = Pair::new().await;
+async fn an_end_is_still_read_after_the_stream_has_retired(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for _ in 0..50 {
         let (near, far) = pair.stream().await;
         let (mut near, mut far) = (near.into_io(), far.into_io());
@@ -132,9 +137,8 @@ async fn an_end_is_still_read_after_the_stream_has_retired() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn the_services_of_the_initiator_are_known_and_kept_current() {
-    let pair = Pair::new().await;
+async fn the_services_of_the_initiator_are_known_and_kept_current(transport: TransportKind) {
+    let pair = Pair::new(transport).await;
     let (echo, other) = ("echo".parse().unwrap(), "other".parse().unwrap());
     let seen = |name| pair.b.session.service_protocol(name);
     assert_eq!(seen(&echo), Some(AppProtocol::Tcp));

@@ -1,10 +1,9 @@
 //! Two processes' worth of ends on loopback: one that listens, any number that dial.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::Endpoint;
 use relay::driver::SessionOptions;
 use relay::driver::handshake::{Established, HandshakeError, initiate, respond};
 use relay::metrics::RelayMetrics;
@@ -13,20 +12,18 @@ use relay::proto::{
     ServiceInfo, SessionId, VersionRange,
 };
 use relay::session::{LivenessConfig, ProcessBudget};
-use relay::transport::Connection;
-use relay::transport::quic::{self, QuicConnection, SessionBounds};
+use relay::transport::{SessionBounds, TransportKind};
 use relay::{Incoming, OpenRequest, Session, Stream, WorkerHandle, Workers};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::version::TLS13;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+use crate::connect::{Arriving, Certificate, Listener};
 use crate::within;
 
-/// What an end may hold and when it gives up.
+/// What an end may hold, when it gives up, and over what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
+    pub(crate) transport: TransportKind,
     pub(crate) base: u32,
     pub(crate) max_streams: u32,
     pub(crate) window: u64,
@@ -34,10 +31,11 @@ pub(crate) struct Setup {
     pub(crate) liveness: LivenessConfig,
 }
 
-/// The defaults of the architecture.
-impl Default for Setup {
-    fn default() -> Self {
+impl Setup {
+    /// The defaults of the architecture.
+    pub(crate) fn over(transport: TransportKind) -> Self {
         Self {
+            transport,
             base: 16 << 10,
             max_streams: 16_384,
             window: 4 << 20,
@@ -45,9 +43,7 @@ impl Default for Setup {
             liveness: LivenessConfig::default(),
         }
     }
-}
 
-impl Setup {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             stream_base: self.base,
@@ -56,7 +52,7 @@ impl Setup {
         }
     }
 
-    fn bounds(&self) -> SessionBounds {
+    pub(crate) fn bounds(&self) -> SessionBounds {
         SessionBounds {
             streams: 2 * u64::from(self.max_streams),
             stream_window: self.window,
@@ -136,53 +132,11 @@ pub(crate) fn hello_ack(limits: Limits) -> HelloAck {
     }
 }
 
-/// The certificate and key of whoever listens.
-pub(crate) struct Tls {
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-}
-
-impl Tls {
-    pub(crate) fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed([quic::SERVER_NAME.to_owned()]).unwrap();
-        Self {
-            certificate: made.cert.der().clone(),
-            key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
-        }
-    }
-
-    pub(crate) fn server(&self, setup: &Setup) -> quinn::ServerConfig {
-        let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
-            .unwrap();
-        tls.alpn_protocols = vec![quic::ALPN.to_vec()];
-        quic::server_config(Arc::new(tls), setup.bounds()).unwrap()
-    }
-
-    pub(crate) fn client(&self, setup: &Setup) -> quinn::ClientConfig {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![quic::ALPN.to_vec()];
-        quic::client_config(Arc::new(tls), setup.bounds(), None).unwrap()
-    }
-}
-
-pub(crate) fn loopback() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
-}
-
 /// The end that listens, with as many sessions as come.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Tls,
+    pub(crate) certificate: Certificate,
+    pub(crate) setup: Setup,
     pub(crate) sessions: mpsc::Receiver<End>,
     /// Last, so that the handles above are gone when the threads stop.
     _workers: Workers,
@@ -191,22 +145,24 @@ pub(crate) struct House {
 impl House {
     pub(crate) async fn listen(setup: Setup) -> Self {
         let workers = Workers::start(1, "listener").unwrap();
-        let tls = Tls::new();
-        let (server, worker) = (tls.server(&setup), workers.first().clone());
+        let certificate = Certificate::new();
+        let worker = workers.first().clone();
         let (tell, sessions) = mpsc::channel(64);
         let bound = workers.first().spawn(async move {
-            let endpoint = Endpoint::server(server, loopback()).unwrap();
-            let address = endpoint.local_addr().unwrap();
+            let listener = Listener::bind(&certificate, &setup).await;
+            let address = listener.address();
             tokio::spawn(async move {
-                while let Some(incoming) = endpoint.accept().await {
-                    tokio::spawn(admit(incoming, setup, worker.clone(), tell.clone()));
+                while let Some(arriving) = listener.accept().await {
+                    tokio::spawn(admit(arriving, setup, worker.clone(), tell.clone()));
                 }
             });
-            address
+            (address, certificate)
         });
+        let (address, certificate) = bound.await.unwrap();
         Self {
-            address: bound.await.unwrap(),
-            tls,
+            address,
+            certificate,
+            setup,
             sessions,
             _workers: workers,
         }
@@ -221,23 +177,18 @@ impl House {
 
     /// A well-behaved peer of this house, and the house's end of its session.
     pub(crate) async fn visit(&mut self) -> (Guest, End) {
-        let guest = Guest::dial(self.address, &self.tls, Setup::default()).await;
+        let setup = Setup::over(self.setup.transport);
+        let guest = Guest::dial(self.address, &self.certificate, setup).await;
         let end = self.admitted().await;
         (guest, end)
     }
 }
 
 /// Does with a stranger what an edge does.
-async fn admit(
-    incoming: quinn::Incoming,
-    setup: Setup,
-    worker: WorkerHandle,
-    tell: mpsc::Sender<End>,
-) {
-    let Ok(connection) = incoming.await else {
+async fn admit(arriving: Arriving, setup: Setup, worker: WorkerHandle, tell: mpsc::Sender<End>) {
+    let Some(connection) = arriving.connected().await else {
         return;
     };
-    let connection: Arc<dyn Connection> = Arc::new(QuicConnection::new(connection));
     let pending = match respond(connection.clone()).await {
         Ok(pending) => pending,
         Err(error) => return connection.close(error.close_code(), &error.to_string()),
@@ -255,22 +206,20 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) async fn dial(address: SocketAddr, tls: &Tls, setup: Setup) -> Self {
-        Self::try_dial(address, tls, setup).await.unwrap()
+    pub(crate) async fn dial(address: SocketAddr, certificate: &Certificate, setup: Setup) -> Self {
+        Self::try_dial(address, certificate, setup).await.unwrap()
     }
 
     pub(crate) async fn try_dial(
         address: SocketAddr,
-        tls: &Tls,
+        certificate: &Certificate,
         setup: Setup,
     ) -> Result<Self, HandshakeError> {
         let workers = Workers::start(1, "dialler").unwrap();
-        let (worker, config) = (workers.first().clone(), tls.client(&setup));
+        let (worker, dialler) = (workers.first().clone(), certificate.dialler(&setup));
         let dialled = workers.first().spawn(async move {
-            let endpoint = Endpoint::client(loopback()).unwrap();
-            let connecting = endpoint.connect_with(config, address, quic::SERVER_NAME);
-            let connection = QuicConnection::new(connecting.unwrap().await.unwrap());
-            let established = initiate(Arc::new(connection), hello(setup.limits())).await?;
+            let connection = dialler.dial(address).await;
+            let established = initiate(connection, hello(setup.limits())).await?;
             Ok::<_, HandshakeError>(start(established, &setup, worker))
         });
         let end = within("an answer to Hello", dialled).await.unwrap()?;
@@ -290,13 +239,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) async fn new() -> Self {
-        Self::with(Setup::default(), Setup::default()).await
+    pub(crate) async fn new(transport: TransportKind) -> Self {
+        Self::with(Setup::over(transport), Setup::over(transport)).await
     }
 
     pub(crate) async fn with(a: Setup, b: Setup) -> Self {
         let mut house = House::listen(b).await;
-        let guest = Guest::dial(house.address, &house.tls, a).await;
+        let guest = Guest::dial(house.address, &house.certificate, a).await;
         let b = house.admitted().await;
         Self::of(guest, house, b)
     }

@@ -3,14 +3,35 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::VarInt;
 use relay::ResetCode;
 use relay::proto::{Attach, CloseCode, Control, Generation, StreamAnswer, StreamHeader, StreamId};
+use relay::transport::TransportKind;
 use tokio::io::AsyncReadExt;
 
 use crate::ends::Setup;
 use crate::raw::{Scene, header, own, theirs};
 use crate::{eventually, within};
+
+each_transport![
+    an_attachment_that_was_not_negotiated,
+    a_header_over_16_kib,
+    malformed_headers,
+    ids_that_no_honest_peer_uses,
+    an_id_that_is_opened_twice_while_it_lives,
+    an_id_that_is_opened_again_after_its_end_opens_nothing,
+    ids_may_arrive_in_any_order,
+    data_beyond_credit,
+    exactly_the_credit_is_no_fault,
+    ends_that_contradict_what_was_sent_or_said,
+    bytes_beyond_the_end_that_was_said,
+    an_end_may_overtake_its_header,
+    a_reset_may_overtake_its_header,
+    a_transport_stream_that_ends_or_breaks_is_no_end,
+    half_a_header_holds_nobody_up,
+    more_streams_than_are_allowed_are_refused_and_then_the_peer_is,
+    answers_that_are_none,
+    a_stream_that_is_never_answered_ends_by_the_sessions_word,
+];
 
 const PROTOCOL: CloseCode = CloseCode::Protocol;
 const BASE: usize = 16 << 10;
@@ -27,9 +48,8 @@ fn answer(stream: StreamId) -> Bytes {
     out.freeze()
 }
 
-#[tokio::test]
-async fn an_attachment_that_was_not_negotiated() {
-    let scene = Scene::new().await;
+async fn an_attachment_that_was_not_negotiated(transport: TransportKind) {
+    let scene = Scene::new(transport).await;
     let mut out = BytesMut::new();
     StreamHeader::Attach(Attach {
         stream: own(0),
@@ -42,15 +62,13 @@ async fn an_attachment_that_was_not_negotiated() {
     scene.thrown_out(PROTOCOL).await;
 }
 
-#[tokio::test]
-async fn a_header_over_16_kib() {
-    let scene = Scene::new().await;
+async fn a_header_over_16_kib(transport: TransportKind) {
+    let scene = Scene::new(transport).await;
     scene.raw.begin(own(0), &[0x81, 0x80, 0x01]).await;
     scene.thrown_out(CloseCode::TooLarge).await;
 }
 
-#[tokio::test]
-async fn malformed_headers() {
+async fn malformed_headers(transport: TransportKind) {
     for bad in [
         // Not protobuf.
         &b"\x04junk"[..],
@@ -61,25 +79,23 @@ async fn malformed_headers() {
         // A length that never ends.
         &[0xff, 0xff, 0xff, 0xff],
     ] {
-        let scene = Scene::new().await;
+        let scene = Scene::new(transport).await;
         scene.raw.begin(own(0), bad).await;
         scene.thrown_out(PROTOCOL).await;
     }
 }
 
-#[tokio::test]
-async fn ids_that_no_honest_peer_uses() {
+async fn ids_that_no_honest_peer_uses(transport: TransportKind) {
     // The house's own side, far ahead, and the last there is.
     for id in [theirs(0), own(1 << 20), own(u64::MAX >> 1)] {
-        let scene = Scene::new().await;
+        let scene = Scene::new(transport).await;
         scene.raw.begin(id, &header(id)).await;
         scene.thrown_out(PROTOCOL).await;
     }
 }
 
-#[tokio::test]
-async fn an_id_that_is_opened_twice_while_it_lives() {
-    let mut scene = Scene::new().await;
+async fn an_id_that_is_opened_twice_while_it_lives(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     scene.raw.open(0).await;
     let held = scene.end.next().await;
     scene.raw.open(0).await;
@@ -87,9 +103,8 @@ async fn an_id_that_is_opened_twice_while_it_lives() {
     drop(held);
 }
 
-#[tokio::test]
-async fn an_id_that_is_opened_again_after_its_end_opens_nothing() {
-    let mut scene = Scene::new().await;
+async fn an_id_that_is_opened_again_after_its_end_opens_nothing(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let first = scene.raw.open(0).await;
     scene
         .end
@@ -125,9 +140,8 @@ async fn an_id_that_is_opened_again_after_its_end_opens_nothing() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn ids_may_arrive_in_any_order() {
-    let mut scene = Scene::new().await;
+async fn ids_may_arrive_in_any_order(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     for index in [5, 3, 4, 0, 2, 1] {
         scene.raw.open(index).await;
         assert_eq!(scene.end.next().await.stream.id(), own(index));
@@ -135,11 +149,10 @@ async fn ids_may_arrive_in_any_order() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn data_beyond_credit() {
+async fn data_beyond_credit(transport: TransportKind) {
     // Right behind the header, and later.
     for at_once in [true, false] {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::new(transport).await;
         let mut head = header(own(0)).to_vec();
         if at_once {
             head.resize(head.len() + BASE + 1, 0);
@@ -167,9 +180,8 @@ async fn data_beyond_credit() {
     }
 }
 
-#[tokio::test]
-async fn exactly_the_credit_is_no_fault() {
-    let mut scene = Scene::new().await;
+async fn exactly_the_credit_is_no_fault(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let mut stream = scene.raw.open(0).await;
     stream.send.write_all(&[7; BASE]).await.unwrap();
     let mut io = scene.end.next().await.stream.into_io();
@@ -185,15 +197,14 @@ async fn exactly_the_credit_is_no_fault() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn ends_that_contradict_what_was_sent_or_said() {
+async fn ends_that_contradict_what_was_sent_or_said(transport: TransportKind) {
     // Sent, then the ends that are said.
     for (sent, ends) in [
         (10_usize, [9_u64].as_slice()),
         (10, &[20, 30]),
         (0, &[5, 4]),
     ] {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::new(transport).await;
         let mut stream = scene.raw.open(0).await;
         let (_write, mut receiver) = scene.end.next().await.stream.split();
         stream.send.write_all(&vec![0; sent]).await.unwrap();
@@ -215,9 +226,8 @@ async fn ends_that_contradict_what_was_sent_or_said() {
     }
 }
 
-#[tokio::test]
-async fn bytes_beyond_the_end_that_was_said() {
-    let mut scene = Scene::new().await;
+async fn bytes_beyond_the_end_that_was_said(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let mut stream = scene.raw.open(0).await;
     let mut io = scene.end.next().await.stream.into_io();
     scene
@@ -234,9 +244,8 @@ async fn bytes_beyond_the_end_that_was_said() {
     scene.thrown_out(PROTOCOL).await;
 }
 
-#[tokio::test]
-async fn an_end_may_overtake_its_header() {
-    let mut scene = Scene::new().await;
+async fn an_end_may_overtake_its_header(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     scene
         .raw
         .say(Control::Fin {
@@ -257,9 +266,8 @@ async fn an_end_may_overtake_its_header() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn a_reset_may_overtake_its_header() {
-    let mut scene = Scene::new().await;
+async fn a_reset_may_overtake_its_header(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     scene
         .raw
         .say(Control::Reset {
@@ -277,19 +285,18 @@ async fn a_reset_may_overtake_its_header() {
 }
 
 /// The end of a transport stream says nothing; only Fin and Reset do.
-#[tokio::test]
-async fn a_transport_stream_that_ends_or_breaks_is_no_end() {
+async fn a_transport_stream_that_ends_or_breaks_is_no_end(transport: TransportKind) {
     for reset in [false, true] {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::new(transport).await;
         let mut stream = scene.raw.open(0).await;
         stream.send.write_all(b"part").await.unwrap();
         let mut io = scene.end.next().await.stream.into_io();
         let mut read = [0; 4];
         within("the data", io.read_exact(&mut read)).await.unwrap();
         if reset {
-            stream.send.reset(VarInt::from_u32(0)).unwrap();
+            stream.send.reset();
         } else {
-            stream.send.finish().unwrap();
+            stream.send.finish();
         }
         let silence = tokio::time::timeout(Duration::from_millis(100), io.read(&mut read));
         assert!(silence.await.is_err(), "neither an end nor an error");
@@ -305,9 +312,8 @@ async fn a_transport_stream_that_ends_or_breaks_is_no_end() {
     }
 }
 
-#[tokio::test]
-async fn half_a_header_holds_nobody_up() {
-    let mut scene = Scene::new().await;
+async fn half_a_header_holds_nobody_up(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let whole = header(own(0));
     let mut halves = Vec::new();
     for _ in 0..500 {
@@ -320,11 +326,10 @@ async fn half_a_header_holds_nobody_up() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn more_streams_than_are_allowed_are_refused_and_then_the_peer_is() {
+async fn more_streams_than_are_allowed_are_refused_and_then_the_peer_is(transport: TransportKind) {
     let few = Setup {
         max_streams: 4,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let mut scene = Scene::with(few).await;
     let mut held = Vec::new();
@@ -354,7 +359,7 @@ async fn more_streams_than_are_allowed_are_refused_and_then_the_peer_is() {
     // It never confirms, and goes on.
     while scene.end.session.is_open() {
         index += 1;
-        let opened = scene.raw.connection.open_bi().await;
+        let opened = scene.raw.open_bi().await;
         let Ok((mut send, _recv)) = opened else { break };
         if send.write_all(&header(own(index))).await.is_err() {
             break;
@@ -365,14 +370,13 @@ async fn more_streams_than_are_allowed_are_refused_and_then_the_peer_is() {
     scene.thrown_out(PROTOCOL).await;
 }
 
-#[tokio::test]
-async fn answers_that_are_none() {
+async fn answers_that_are_none(transport: TransportKind) {
     let too_long = Bytes::from_static(&[0x81, 0x80, 0x01]);
     let garbage = Bytes::from_static(b"\x04junk");
     for words in [too_long, garbage, answer(theirs(9))] {
-        let scene = Scene::new().await;
+        let scene = Scene::new(transport).await;
         let mut io = scene.end.open("raw").await.into_io();
-        let accepted = scene.raw.connection.accept_bi();
+        let accepted = scene.raw.accept_bi();
         let (mut send, _recv) = within("the stream", accepted).await.unwrap();
         send.write_all(&words).await.unwrap();
         let error = within("a reset", io.read(&mut [0])).await.unwrap_err();
@@ -381,9 +385,8 @@ async fn answers_that_are_none() {
     }
 }
 
-#[tokio::test]
-async fn a_stream_that_is_never_answered_ends_by_the_sessions_word() {
-    let mut scene = Scene::new().await;
+async fn a_stream_that_is_never_answered_ends_by_the_sessions_word(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let mut io = scene.end.open("raw").await.into_io();
     scene
         .raw

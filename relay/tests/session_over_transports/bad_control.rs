@@ -2,13 +2,31 @@
 
 use std::time::Duration;
 
-use quinn::VarInt;
 use relay::ResetCode;
 use relay::proto::{Ack, Close, CloseCode, Control, StreamId};
 
 use crate::ends::{Setup, hello_ack, request};
 use crate::raw::{Scene, encoded, own, raw_hello, theirs};
 use crate::{eventually, within};
+use relay::transport::TransportKind;
+
+each_transport![
+    a_second_hello,
+    words_about_streams_that_never_were,
+    garbage_on_the_control_stream,
+    a_control_frame_over_64_kib,
+    a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault,
+    a_message_that_comes_byte_by_byte_is_one_message,
+    an_acknowledgement_beyond_what_was_sent,
+    a_limit_beyond_all_measure_is_only_a_large_one,
+    credit_given_back_that_was_never_had,
+    all_credit_given_back_is_gone,
+    the_control_stream_ends_and_the_connection_does_not,
+    the_peer_refuses_to_hear_our_control_stream,
+    a_flood_of_ends_that_are_over_already,
+    a_peer_that_says_goodbye_is_let_go,
+    pings_without_end_cost_one_answer_each_at_most,
+];
 
 const PROTOCOL: CloseCode = CloseCode::Protocol;
 
@@ -34,51 +52,57 @@ fn reset(stream: StreamId) -> Control {
 }
 
 /// Each message on a session of its own, which is closed for it.
-async fn each_breaks_the_protocol(messages: impl IntoIterator<Item = Control>) {
+async fn each_breaks_the_protocol(
+    transport: TransportKind,
+    messages: impl IntoIterator<Item = Control>,
+) {
     for message in messages {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::new(transport).await;
         scene.raw.say(message).await;
         scene.thrown_out(PROTOCOL).await;
     }
 }
 
-#[tokio::test]
-async fn a_second_hello() {
-    each_breaks_the_protocol([
-        Control::Hello(Box::new(raw_hello())),
-        Control::HelloAck(Box::new(hello_ack(Setup::default().limits()))),
-    ])
+async fn a_second_hello(transport: TransportKind) {
+    each_breaks_the_protocol(
+        transport,
+        [
+            Control::Hello(Box::new(raw_hello(transport))),
+            Control::HelloAck(Box::new(hello_ack(Setup::over(transport).limits()))),
+        ],
+    )
     .await;
 }
 
-#[tokio::test]
-async fn words_about_streams_that_never_were() {
+async fn words_about_streams_that_never_were(transport: TransportKind) {
     let (released, code) = (1, ResetCode::Cancelled);
     let message = String::new();
-    each_breaks_the_protocol([
-        ack(own(0), 0, 1, false),
-        ack(theirs(0), 0, 1, false),
-        fin(theirs(0), 0),
-        reset(theirs(0)),
-        Control::Connected { stream: theirs(0) },
-        Control::Connected { stream: own(0) },
-        Control::Release {
-            stream: own(0),
-            released,
-        },
-        // So far ahead that all those before it would have to be remembered.
-        fin(own(1 << 40), 0),
-        Control::Reset {
-            stream: own(u64::MAX >> 1),
-            code,
-            message,
-        },
-    ])
+    each_breaks_the_protocol(
+        transport,
+        [
+            ack(own(0), 0, 1, false),
+            ack(theirs(0), 0, 1, false),
+            fin(theirs(0), 0),
+            reset(theirs(0)),
+            Control::Connected { stream: theirs(0) },
+            Control::Connected { stream: own(0) },
+            Control::Release {
+                stream: own(0),
+                released,
+            },
+            // So far ahead that all those before it would have to be remembered.
+            fin(own(1 << 40), 0),
+            Control::Reset {
+                stream: own(u64::MAX >> 1),
+                code,
+                message,
+            },
+        ],
+    )
     .await;
 }
 
-#[tokio::test]
-async fn garbage_on_the_control_stream() {
+async fn garbage_on_the_control_stream(transport: TransportKind) {
     for garbage in [
         &b"\x05junk!"[..],
         // A HelloAck with an instance of three bytes.
@@ -86,22 +110,22 @@ async fn garbage_on_the_control_stream() {
         // A length that never ends.
         &[0x80, 0x80, 0x80, 0x80],
     ] {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::new(transport).await;
         scene.raw.say_bytes(garbage).await;
         scene.thrown_out(PROTOCOL).await;
     }
 }
 
-#[tokio::test]
-async fn a_control_frame_over_64_kib() {
-    let mut scene = Scene::new().await;
+async fn a_control_frame_over_64_kib(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     scene.raw.say_bytes(&[0x81, 0x80, 0x04]).await;
     scene.thrown_out(CloseCode::TooLarge).await;
 }
 
-#[tokio::test]
-async fn a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault() {
-    let mut scene = Scene::new().await;
+async fn a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault(
+    transport: TransportKind,
+) {
+    let mut scene = Scene::new(transport).await;
     // A length of exactly 64 KiB; then field 1000, length-delimited, of 65 536 - 2 - 3 bytes.
     let mut frame = vec![0x80, 0x80, 0x04, 0xc2, 0x3e, 0xfb, 0xff, 0x03];
     frame.resize(3 + (64 << 10), 7);
@@ -115,9 +139,8 @@ async fn a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn a_message_that_comes_byte_by_byte_is_one_message() {
-    let mut scene = Scene::new().await;
+async fn a_message_that_comes_byte_by_byte_is_one_message(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     for byte in encoded(&Control::Ping { nonce: 77 }) {
         scene.raw.say_bytes(&[byte]).await;
         tokio::task::yield_now().await;
@@ -129,10 +152,9 @@ async fn a_message_that_comes_byte_by_byte_is_one_message() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn an_acknowledgement_beyond_what_was_sent() {
+async fn an_acknowledgement_beyond_what_was_sent(transport: TransportKind) {
     for (consumed, ended) in [(1, false), (0, true)] {
-        let mut scene = Scene::new().await;
+        let mut scene = Scene::new(transport).await;
         let stream = scene.end.open("raw").await;
         let id = stream.id();
         scene.raw.say(ack(id, consumed, 1 << 20, ended)).await;
@@ -141,9 +163,8 @@ async fn an_acknowledgement_beyond_what_was_sent() {
     }
 }
 
-#[tokio::test]
-async fn a_limit_beyond_all_measure_is_only_a_large_one() {
-    let mut scene = Scene::new().await;
+async fn a_limit_beyond_all_measure_is_only_a_large_one(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let stream = scene.end.open("raw").await;
     scene.raw.say(ack(stream.id(), 0, u64::MAX, false)).await;
     scene.raw.round_trip().await;
@@ -153,12 +174,11 @@ async fn a_limit_beyond_all_measure_is_only_a_large_one() {
     scene.goes_on().await;
 }
 
-#[tokio::test]
-async fn credit_given_back_that_was_never_had() {
-    let mut scene = Scene::new().await;
+async fn credit_given_back_that_was_never_had(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let stream = scene.raw.open(0).await;
     scene.end.next().await;
-    let base = u64::from(Setup::default().base);
+    let base = u64::from(Setup::over(transport).base);
     scene
         .raw
         .say(Control::Release {
@@ -169,12 +189,11 @@ async fn credit_given_back_that_was_never_had() {
     scene.thrown_out(PROTOCOL).await;
 }
 
-#[tokio::test]
-async fn all_credit_given_back_is_gone() {
-    let mut scene = Scene::new().await;
+async fn all_credit_given_back_is_gone(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let mut stream = scene.raw.open(0).await;
     let held = scene.end.next().await;
-    let released = u64::from(Setup::default().base);
+    let released = u64::from(Setup::over(transport).base);
     scene
         .raw
         .say(Control::Release {
@@ -191,21 +210,19 @@ async fn all_credit_given_back_is_gone() {
     scene.thrown_out(CloseCode::CreditExceeded).await;
 }
 
-#[tokio::test]
-async fn the_control_stream_ends_and_the_connection_does_not() {
-    let mut scene = Scene::new().await;
-    scene.raw.control.finish().unwrap();
+async fn the_control_stream_ends_and_the_connection_does_not(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
+    scene.raw.control.finish();
     scene.thrown_out(PROTOCOL).await;
 
-    let mut scene = Scene::new().await;
-    scene.raw.control.reset(VarInt::from_u32(0)).unwrap();
+    let mut scene = Scene::new(transport).await;
+    scene.raw.control.reset();
     scene.thrown_out(PROTOCOL).await;
 }
 
 /// Acknowledgements have nowhere to go any more, and pings neither.
-#[tokio::test]
-async fn the_peer_refuses_to_hear_our_control_stream() {
-    let mut scene = Scene::new().await;
+async fn the_peer_refuses_to_hear_our_control_stream(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     scene.raw.stop_listening();
     // Something to say, so that it is noticed.
     let refused = scene.end.session.open(request("raw")).await.map(drop);
@@ -213,11 +230,10 @@ async fn the_peer_refuses_to_hear_our_control_stream() {
     scene.thrown_out(PROTOCOL).await;
 }
 
-#[tokio::test]
-async fn a_flood_of_ends_that_are_over_already() {
+async fn a_flood_of_ends_that_are_over_already(transport: TransportKind) {
     let few = Setup {
         max_streams: 4,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     // The house's own acknowledgements have nowhere to go: its peer does not read.
     let mut scene = Scene::with(few).await;
@@ -231,9 +247,8 @@ async fn a_flood_of_ends_that_are_over_already() {
     scene.thrown_out(PROTOCOL).await;
 }
 
-#[tokio::test]
-async fn a_peer_that_says_goodbye_is_let_go() {
-    let mut scene = Scene::new().await;
+async fn a_peer_that_says_goodbye_is_let_go(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     let held = scene.end.open("raw").await;
     let close = Close {
         code: CloseCode::Shutdown,
@@ -248,9 +263,8 @@ async fn a_peer_that_says_goodbye_is_let_go() {
     scene.thrown_out(CloseCode::Shutdown).await;
 }
 
-#[tokio::test]
-async fn pings_without_end_cost_one_answer_each_at_most() {
-    let mut scene = Scene::new().await;
+async fn pings_without_end_cost_one_answer_each_at_most(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
     for nonce in 0..1000 {
         scene.raw.say(Control::Ping { nonce }).await;
     }

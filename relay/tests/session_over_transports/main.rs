@@ -1,14 +1,33 @@
-//! Sessions over real QUIC connections on loopback: two of our own ends facing each other, and
-//! peers that speak the protocol by hand in order to break it.
+//! Sessions over real connections on loopback, each scenario over each transport: two of our own
+//! ends facing each other, and peers that speak the protocol by hand in order to break it.
 #![allow(
     clippy::unwrap_used,
     reason = "a test states its expectation by unwrapping"
 )]
 
+/// Makes each scenario a test over each transport, whose name is in that of the test.
+macro_rules! each_transport {
+    [$($scenario:ident),+ $(,)?] => {
+        mod quic {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(relay::transport::TransportKind::Quic).await;
+            })+
+        }
+        mod tls {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(relay::transport::TransportKind::Tls).await;
+            })+
+        }
+    };
+}
+
 mod bad_control;
 mod bad_hello;
 mod bad_streams;
 mod bulk;
+mod connect;
 mod credit;
 mod ending;
 mod ends;

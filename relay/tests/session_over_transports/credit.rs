@@ -3,12 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use relay::transport::TransportKind;
 use relay::{Stream, StreamIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::task::JoinHandle;
 
 use crate::ends::{Pair, Setup};
 use crate::{eventually, pattern, within};
+
+each_transport![
+    a_sender_stops_within_its_base_until_the_reader_reads,
+    a_hundred_readers_that_read_nothing_disturb_nobody,
+    what_windows_grew_by_is_given_back_once_the_stream_is_idle,
+    a_budget_that_is_spent_slows_streams_down_and_stops_none,
+];
 
 const BASE: u64 = 16 << 10;
 const WINDOW: u64 = 4 << 20;
@@ -47,9 +55,8 @@ async fn undisturbed_transfer(pair: &mut Pair) {
     .await;
 }
 
-#[tokio::test]
-async fn a_sender_stops_within_its_base_until_the_reader_reads() {
-    let mut pair = Pair::new().await;
+async fn a_sender_stops_within_its_base_until_the_reader_reads(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (taken, sending) = flood(near);
     let taken = move || taken.load(Ordering::Relaxed);
@@ -77,9 +84,8 @@ async fn a_sender_stops_within_its_base_until_the_reader_reads() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_hundred_readers_that_read_nothing_disturb_nobody() {
-    let mut pair = Pair::new().await;
+async fn a_hundred_readers_that_read_nothing_disturb_nobody(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let mut still = Vec::new();
     for _ in 0..100 {
         let (near, far) = pair.stream().await;
@@ -100,9 +106,8 @@ async fn a_hundred_readers_that_read_nothing_disturb_nobody() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn what_windows_grew_by_is_given_back_once_the_stream_is_idle() {
-    let mut pair = Pair::new().await;
+async fn what_windows_grew_by_is_given_back_once_the_stream_is_idle(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (mut near, far) = (near.into_io(), far.into_io());
     let (mut read, mut write) = tokio::io::split(far);
@@ -133,11 +138,10 @@ async fn what_windows_grew_by_is_given_back_once_the_stream_is_idle() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_budget_that_is_spent_slows_streams_down_and_stops_none() {
+async fn a_budget_that_is_spent_slows_streams_down_and_stops_none(transport: TransportKind) {
     let little = Setup {
         growth: 1 << 20,
-        ..Setup::default()
+        ..Setup::over(transport)
     };
     let mut pair = Pair::with(little, little).await;
     let (near, far) = pair.stream().await;

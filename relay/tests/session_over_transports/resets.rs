@@ -5,13 +5,26 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use relay::pump::{LocalEnd, PumpError, Socket, pump};
+use relay::transport::TransportKind;
 use relay::{Reset, ResetBy, ResetCode, Stream};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::ends::{Pair, loopback};
+use crate::connect::loopback;
+use crate::ends::Pair;
 use crate::within;
+
+each_transport![
+    every_code_arrives_as_itself_both_ways,
+    a_dropped_stream_is_cancelled,
+    an_open_that_is_given_up_leaves_nothing,
+    a_socket_that_breaks_is_a_broken_socket_at_the_other_end,
+    a_stream_reset_by_its_handler_breaks_the_callers_socket,
+    a_reset_after_the_clean_end_is_still_told_while_the_stream_lives,
+    a_reset_is_told_even_when_there_is_no_credit_to_read_the_socket,
+    a_pump_that_is_dropped_resets_both_its_sides,
+];
 
 fn reset_in(error: &std::io::Error) -> &Reset {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -21,9 +34,8 @@ fn reset_in(error: &std::io::Error) -> &Reset {
         .expect("a reset says why")
 }
 
-#[tokio::test]
-async fn every_code_arrives_as_itself_both_ways() {
-    let mut pair = Pair::new().await;
+async fn every_code_arrives_as_itself_both_ways(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for code in ResetCode::ALL.iter().copied() {
         for by_opener in [true, false] {
             let (near, far) = pair.stream().await;
@@ -48,9 +60,8 @@ async fn every_code_arrives_as_itself_both_ways() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_dropped_stream_is_cancelled() {
-    let mut pair = Pair::new().await;
+async fn a_dropped_stream_is_cancelled(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for drop_opener in [true, false] {
         let (near, far) = pair.stream().await;
         let (dropped, other) = if drop_opener {
@@ -83,9 +94,8 @@ async fn a_dropped_stream_is_cancelled() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn an_open_that_is_given_up_leaves_nothing() {
-    let mut pair = Pair::new().await;
+async fn an_open_that_is_given_up_leaves_nothing(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for _ in 0..100 {
         let open = pair.a.session.open(crate::ends::request("test"));
         // Polled once: the id is taken, perhaps the header is out.
@@ -151,9 +161,8 @@ async fn expect_reset(socket: &mut TcpStream) {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
-#[tokio::test]
-async fn a_socket_that_breaks_is_a_broken_socket_at_the_other_end() {
-    let mut pair = Pair::new().await;
+async fn a_socket_that_breaks_is_a_broken_socket_at_the_other_end(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     for (caller_breaks, code) in [
         (true, ResetCode::CallerReset),
         (false, ResetCode::OriginReset),
@@ -187,9 +196,8 @@ async fn a_socket_that_breaks_is_a_broken_socket_at_the_other_end() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_stream_reset_by_its_handler_breaks_the_callers_socket() {
-    let mut pair = Pair::new().await;
+async fn a_stream_reset_by_its_handler_breaks_the_callers_socket(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (mut caller, caller_end) = connected().await;
     let pumped = pump_on(&pair.a, near, caller_end, LocalEnd::Caller);
@@ -200,9 +208,10 @@ async fn a_stream_reset_by_its_handler_breaks_the_callers_socket() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_reset_after_the_clean_end_is_still_told_while_the_stream_lives() {
-    let mut pair = Pair::new().await;
+async fn a_reset_after_the_clean_end_is_still_told_while_the_stream_lives(
+    transport: TransportKind,
+) {
+    let mut pair = Pair::new(transport).await;
     let mut piped = piped(&mut pair).await;
     piped.caller.write_all(b"all of it").await.unwrap();
     let mut asked = [0; 9];
@@ -245,9 +254,8 @@ async fn expect_reset_on_write(socket: &mut TcpStream) {
 }
 
 /// A caller that gives up while the origin takes nothing must not be kept waiting for credit.
-#[tokio::test]
-async fn a_reset_is_told_even_when_there_is_no_credit_to_read_the_socket() {
-    let mut pair = Pair::new().await;
+async fn a_reset_is_told_even_when_there_is_no_credit_to_read_the_socket(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let (mut caller, caller_end) = connected().await;
     let pumped = pump_on(&pair.a, near, caller_end, LocalEnd::Caller);
@@ -264,9 +272,8 @@ async fn a_reset_is_told_even_when_there_is_no_credit_to_read_the_socket() {
     pair.settled().await;
 }
 
-#[tokio::test]
-async fn a_pump_that_is_dropped_resets_both_its_sides() {
-    let mut pair = Pair::new().await;
+async fn a_pump_that_is_dropped_resets_both_its_sides(transport: TransportKind) {
+    let mut pair = Pair::new(transport).await;
     let mut piped = piped(&mut pair).await;
     piped.caller.write_all(b"hello").await.unwrap();
     let mut word = [0; 5];

@@ -84,7 +84,7 @@ impl HttpMetrics {
         );
         registry.register(
             "retries",
-            "Requests that were sent a second time: nothing of them was consumed, or they are idempotent",
+            "Requests that were sent again: nothing of them was consumed, or they are idempotent",
             metrics.retries.clone(),
         );
         metrics

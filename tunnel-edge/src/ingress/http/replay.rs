@@ -1,5 +1,5 @@
-//! Requests that may have to be sent a second time: how much of the body is kept for it, and when
-//! a second sending cannot do what the first may have done already.
+//! Requests that may have to be sent again: how much of the body is kept for it, and when another
+//! sending cannot do what the first may have done already.
 
 use std::sync::Arc;
 
@@ -33,7 +33,13 @@ impl Replay {
     /// Begins to keep a request that is about to be sent.
     pub(super) fn of(request: &Request<RequestBody>) -> Self {
         let source = request.body().source();
-        source.lock().kept = Kept::nothing_yet();
+        {
+            // What an attempt before has given away stays kept.
+            let kept = &mut source.lock().kept;
+            if !kept.is_whole() {
+                *kept = Kept::nothing_yet();
+            }
+        }
         let mut head = Request::new(()).into_parts().0;
         head.method = request.method().clone();
         head.uri = request.uri().clone();

@@ -54,7 +54,7 @@ impl Origins {
     ) -> Result<Http1Lease, Failure> {
         let kept = match reuse {
             Reuse::Any => kept(pool).await,
-            Reuse::OpenedSince(_) => None,
+            Reuse::Besides(_) | Reuse::OpenedSince(_) => None,
         };
         let reused = kept.is_some();
         let connection = match kept {

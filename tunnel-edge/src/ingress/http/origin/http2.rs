@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -31,8 +31,20 @@ pub(in super::super) type Http2Slot = Slot<Http2>;
 /// over.
 #[derive(Debug)]
 pub(in super::super) struct Http2 {
+    id: Http2Id,
     began: Instant,
     progress: watch::Receiver<Progress>,
+}
+
+/// Tells connections apart, of all ingresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Http2Id(u64);
+
+impl Http2Id {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// How far the opening of a connection has come.
@@ -101,6 +113,7 @@ impl Origins {
             let mut connections = pool.http2.lock();
             let fresh_enough = |connection: &Http2| match reuse {
                 Reuse::Any => true,
+                Reuse::Besides(refuser) => connection.id != refuser,
                 Reuse::OpenedSince(time) => connection.began >= time,
             };
             match connections.join(Http2::limit, fresh_enough) {
@@ -162,6 +175,7 @@ impl Origins {
         };
         to.link.spawn(self.tasks.tasks().owned(drive));
         Http2 {
+            id: Http2Id::next(),
             began: Instant::now(),
             progress,
         }
@@ -206,6 +220,10 @@ impl Http2Lease {
         self.upload = request.body_mut().begin(Some(self.slot.clone()));
         let sent = self.sender.requests.try_send_request(request).await;
         sent.map_err(|error| SendError::new(error, &self.sender.verdict, &self.upload))
+    }
+
+    pub(super) fn id(&self) -> Http2Id {
+        self.slot.connection().id
     }
 
     pub(super) fn is_reused(&self) -> bool {

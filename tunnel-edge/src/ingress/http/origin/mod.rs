@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::connect::ConnectLease;
 use self::http1::{Http1, Http1Lease};
-use self::http2::{Http2, Http2Lease};
+use self::http2::{Http2, Http2Id, Http2Lease};
 use super::body::OriginBody;
 use super::failure::Failure;
 use super::limits::{MAX_IDLE, ORIGIN_IDLE, SWEEP_INTERVAL};
@@ -66,12 +66,13 @@ impl Origins {
     /// Dropping the future, or later the answer's body before its end, gives the exchange up: the
     /// origin sees its connection (HTTP/1.1) or its stream (HTTP/2) reset.
     ///
-    /// A request that could not be answered is sent a second time, and no third time,
-    /// * if nothing of it was consumed: the stream was not opened, the kept connection had closed
-    ///   before, or an HTTP/2 origin says so (REFUSED_STREAM, or a GOAWAY that leaves its stream
-    ///   out: RFC 9113 §8.7);
-    /// * if its method is idempotent and its kept connection, or the session, ended before an
-    ///   answer began;
+    /// A request that could not be answered is sent again
+    /// * if nothing of it was consumed, and an HTTP/2 origin says so: REFUSED_STREAM, or a GOAWAY
+    ///   that leaves its stream out (RFC 9113 §8.7). At most [`MOST_TRIES`] times in all, since an
+    ///   origin that ends its connections by and by refuses what crosses on each;
+    /// * once, if the stream was not opened, or the kept connection had closed before;
+    /// * once, if its method is idempotent and its kept connection, or the session, ended before
+    ///   an answer began;
     ///
     /// provided that no more of its body was sent than is kept. `lookup` says over which session;
     /// `to` then tells it. What a session did not take, and what a new connection failed of, is
@@ -79,54 +80,74 @@ impl Origins {
     pub(super) async fn exchange(
         self: &Arc<Self>,
         to: &mut Destination,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         lookup: impl Fn() -> Option<Link>,
     ) -> Result<Response<OriginBody>, Failure> {
-        let mut since = Instant::now();
-        let pool = self.pool(to);
-        let (failure, again, another) = match self.lease(&pool, to, Reuse::Any).await {
-            Err(failure) => {
-                let again = (doubt(failure) == Doubt::Untouched).then_some(request);
-                (failure, again, true)
+        let began = Instant::now();
+        let mut reuse = Reuse::Any;
+        let mut tries = 1;
+        loop {
+            let unanswered = match self.try_once(to, request, reuse).await {
+                Ok(response) => return Ok(response),
+                Err(unanswered) => unanswered,
+            };
+            let failure = unanswered.failure;
+            let (Some(again), Some(link)) = (unanswered.again, lookup()) else {
+                return Err(failure);
+            };
+            let is_another = link.id() != to.link.id();
+            let (worth_it, next) = match unanswered.cause {
+                Cause::Refused(by) => (tries < MOST_TRIES, Reuse::Besides(by)),
+                Cause::Stale => (tries == 1, Reuse::OpenedSince(began)),
+                Cause::Unreached => (tries == 1 && is_another, Reuse::OpenedSince(began)),
+            };
+            if !worth_it {
+                return Err(failure);
             }
-            Ok(mut lease) => {
-                let replay = lease.may_be_refused() || request.method().is_idempotent();
-                let replay = replay.then(|| Replay::of(&request));
-                let error = match lease.send(request).await {
-                    Ok(response) => {
-                        if let Some(replay) = replay {
-                            replay.forget();
-                        }
-                        return Ok(Lease::from(lease).attach(response));
-                    }
-                    Err(error) => error,
-                };
-                let again = match error.unsent {
+            tries += 1;
+            self.metrics.retries.inc();
+            tracing::debug!(service = %to.service, code = failure.code(), "request is sent again");
+            to.link = link;
+            request = again;
+            reuse = next;
+        }
+    }
+
+    /// Sends a request over the connection that it gets.
+    async fn try_once(
+        self: &Arc<Self>,
+        to: &Destination,
+        request: Request<RequestBody>,
+        reuse: Reuse,
+    ) -> Result<Response<OriginBody>, Unanswered> {
+        let pool = self.pool(to);
+        let mut lease = match self.lease(&pool, to, reuse).await {
+            Ok(lease) => lease,
+            Err(failure) => {
+                return Err(Unanswered {
+                    failure,
+                    again: (doubt(failure) == Doubt::Untouched).then_some(request),
+                    cause: Cause::Unreached,
+                });
+            }
+        };
+        let replay = lease.may_be_refused() || request.method().is_idempotent();
+        let replay = replay.then(|| Replay::of(&request));
+        match lease.send(request).await {
+            Ok(response) => {
+                if let Some(replay) = replay {
+                    replay.forget();
+                }
+                Ok(Lease::from(lease).attach(response))
+            }
+            Err(error) => Err(Unanswered {
+                failure: error.failure,
+                cause: lease.cause(&error),
+                again: match error.unsent {
                     Some(request) => Some(*request),
                     None => replay.and_then(|replay| replay.again(error.doubt)),
-                };
-                if error.doubt == Doubt::Untouched {
-                    // Not to the connection on which it was refused, however new that is.
-                    since = Instant::now();
-                }
-                let another = !lease.is_reused() && error.doubt != Doubt::Untouched;
-                (error.failure, again, another)
-            }
-        };
-        let (Some(request), Some(link)) = (again, lookup()) else {
-            return Err(failure);
-        };
-        if another && link.id() == to.link.id() {
-            return Err(failure);
-        }
-        self.metrics.retries.inc();
-        tracing::debug!(service = %to.service, code = failure.code(), "request is sent again");
-        to.link = link;
-        let pool = self.pool(to);
-        let mut lease = self.lease(&pool, to, Reuse::OpenedSince(since)).await?;
-        match lease.send(request).await {
-            Ok(response) => Ok(Lease::from(lease).attach(response)),
-            Err(error) => Err(error.failure),
+                },
+            }),
         }
     }
 
@@ -207,13 +228,37 @@ async fn forget_when_closed(origins: Weak<Origins>, link: Link) {
     }
 }
 
+/// How often a request goes to origins that refuse it unprocessed.
+const MOST_TRIES: usize = 5;
+
 /// Which connections that are there already may carry a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reuse {
     /// Every one.
     Any,
+    /// Every one but the one that has refused it, however new that is.
+    Besides(Http2Id),
     /// One that somebody began to open at this time or later; kept ones of HTTP/1.1 never.
     OpenedSince(Instant),
+}
+
+/// A request that was not answered.
+struct Unanswered {
+    failure: Failure,
+    /// The request, if it may be sent again.
+    again: Option<Request<RequestBody>>,
+    cause: Cause,
+}
+
+/// Why a request was not answered, as far as another connection may do better.
+#[derive(Debug, Clone, Copy)]
+enum Cause {
+    /// The origin has not processed it and says so, on this connection.
+    Refused(Http2Id),
+    /// The connection was there before, or had ended before it was used.
+    Stale,
+    /// The session did not take the stream, or a connection of its own ended.
+    Unreached,
 }
 
 /// The connections to one service over one session.
@@ -263,6 +308,19 @@ impl PoolLease {
         match self {
             Self::Http1(_) => false,
             Self::Http2(_) => true,
+        }
+    }
+
+    fn cause(&self, error: &SendError) -> Cause {
+        match self {
+            Self::Http2(lease) if error.refused => Cause::Refused(lease.id()),
+            Self::Http1(_) | Self::Http2(_) => {
+                if self.is_reused() || error.doubt == Doubt::Untouched {
+                    Cause::Stale
+                } else {
+                    Cause::Unreached
+                }
+            }
         }
     }
 
@@ -321,6 +379,8 @@ impl Lease {
 struct SendError {
     failure: Failure,
     doubt: Doubt,
+    /// An HTTP/2 origin says that it has not processed it.
+    refused: bool,
     /// The request, if the connection has taken nothing of it.
     unsent: Option<Box<Request<RequestBody>>>,
 }
@@ -338,7 +398,8 @@ impl SendError {
         } else {
             failure(&error, verdict)
         };
-        let doubt = if is_refusal(&error) && !upload.is_stalled() {
+        let refused = is_refusal(&error) && !upload.is_stalled();
+        let doubt = if refused {
             Doubt::Untouched
         } else {
             doubt(failure)
@@ -346,6 +407,7 @@ impl SendError {
         Self {
             failure,
             doubt,
+            refused,
             unsent,
         }
     }

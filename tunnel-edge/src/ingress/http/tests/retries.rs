@@ -194,6 +194,65 @@ async fn what_a_goaway_leaves_out_is_sent_again_and_what_it_covers_is_not() {
     }
 }
 
+/// An HTTP/2 origin that refuses every request of a connection, all at once, as soon as there are
+/// `requests`.
+async fn end_unprocessed(stream: FakeIo, requests: usize) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let mut refused = Vec::new();
+    while refused.len() < requests {
+        refused.push(connection.accept().await.unwrap().unwrap());
+    }
+    for (_, respond) in &mut refused {
+        respond.send_reset(h2::Reason::REFUSED_STREAM);
+    }
+    connection.graceful_shutdown();
+    while let Some(Ok(_)) = connection.accept().await {}
+}
+
+#[tokio::test]
+async fn an_origin_that_ends_its_connections_by_and_by_is_asked_until_one_lasts() {
+    for (refusals, status) in [(4, 200), (5, 502)] {
+        let (edge, mut streams) = Edge::start(AppProtocol::H2).await;
+        let mut caller = edge.caller(Version::HTTP_2).await;
+        tokio::spawn(async move {
+            for _ in 0..refusals {
+                tokio::spawn(end_unprocessed(streams.recv().await.unwrap(), 1));
+            }
+            while let Some(stream) = streams.recv().await {
+                tokio::spawn(serve_origin(AppProtocol::H2, stream, echo));
+            }
+        });
+        let answer = within(caller.send(request("POST", "/", full("text")))).await;
+        let answer = Answer::read(answer.unwrap()).await;
+        assert_eq!(answer.status, status, "{refusals}");
+        assert_eq!(edge.metric(RETRIES), 4, "{refusals}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_together_share_the_next_connection() {
+    const TOGETHER: usize = 25;
+    let (edge, mut streams) = Edge::start(AppProtocol::H2).await;
+    tokio::spawn(async move {
+        tokio::spawn(end_unprocessed(streams.recv().await.unwrap(), TOGETHER));
+        while let Some(stream) = streams.recv().await {
+            tokio::spawn(serve_origin(AppProtocol::H2, stream, echo));
+        }
+    });
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..TOGETHER {
+        let mut caller = edge.caller(Version::HTTP_2).await;
+        calls.spawn(async move {
+            let answer = caller.send(request("POST", "/", full("text"))).await;
+            Answer::read(answer.unwrap()).await.status
+        });
+    }
+    let statuses = within(calls.join_all()).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(edge.metric(RETRIES), TOGETHER as u64);
+    assert_eq!(edge.session.opened().len(), 2);
+}
+
 #[tokio::test]
 async fn what_a_session_does_not_take_goes_to_another_if_there_is_one() {
     for protocol in [AppProtocol::Http1, AppProtocol::H2] {

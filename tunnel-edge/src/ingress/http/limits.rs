@@ -6,8 +6,16 @@ use std::time::Duration;
 /// How long a caller's connection that was idle for too long has to say goodbye.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How many callers with too many connections are told so at once, and for how long each may listen.
+/// Further ones are closed.
+pub(super) const REFUSALS: usize = 64;
+pub(super) const REFUSAL: Duration = Duration::from_secs(2);
+
 /// How often the deadlines of a busy connection are looked at.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long an origin has to end its side of a connection that was closed between requests.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// The most bytes of the head of an HTTP/2 origin's answer.
 pub(super) const ORIGIN_HEAD: usize = 64 * 1024;

@@ -8,10 +8,11 @@ use std::task::{Context, Poll, ready};
 
 use relay::{AppProtocol, Caller, OpenRequest, Reset, ResetCode, ServiceName, Session, SessionId};
 use relay::{StreamIo, WorkerHandle};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 
 use super::failure::Failure;
-use super::limits::OPEN_DEADLINE;
+use super::limits::{LINGER, OPEN_DEADLINE};
 #[cfg(test)]
 use super::tests::fake::{FakeIo, FakeSession};
 
@@ -114,8 +115,10 @@ impl Link {
             .await
             .unwrap_or(Err(Failure::OpenTimeout))?;
         Ok(OriginIo {
-            socket,
+            socket: Some(socket),
             verdict: Verdict::default(),
+            is_shut: false,
+            has_ended: false,
         })
     }
 }
@@ -132,12 +135,16 @@ pub(super) enum LinkId {
 
 /// The byte stream of one connection to an origin.
 ///
-/// Shutting it down ends our direction cleanly; dropping it before both directions have ended
-/// resets it.
+/// Shutting it down ends our direction cleanly. Dropping it then leaves the origin [`LINGER`] to
+/// end its own, so that a connection that was closed between requests is complete on both sides;
+/// dropping it before resets it.
 #[derive(Debug)]
 pub(super) struct OriginIo {
-    socket: Socket,
+    /// Taken out only when it is dropped.
+    socket: Option<Socket>,
     verdict: Verdict,
+    is_shut: bool,
+    has_ended: bool,
 }
 
 impl OriginIo {
@@ -148,8 +155,42 @@ impl OriginIo {
 
     /// What log lines about the stream belong in.
     pub(super) fn span(&self) -> tracing::Span {
-        self.socket.span()
+        self.socket().span()
     }
+
+    fn socket(&self) -> &Socket {
+        self.socket.as_ref().expect(TAKEN_ONLY_BY_DROP)
+    }
+}
+
+const TAKEN_ONLY_BY_DROP: &str = "the socket is taken out only when it is dropped";
+
+impl Drop for OriginIo {
+    fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        if self.is_shut
+            && !self.has_ended
+            && self.verdict.get().is_none()
+            && let Ok(here) = Handle::try_current()
+        {
+            here.spawn(linger(socket));
+        }
+    }
+}
+
+/// Waits for the origin's end. What it says still is for nobody, and the stream is reset for it.
+async fn linger(mut socket: Socket) {
+    let end = async {
+        match &mut socket {
+            Socket::Tunnel(socket) => socket.read(&mut [0]).await,
+            #[cfg(test)]
+            Socket::Fake(socket) => socket.read(&mut [0]).await,
+        }
+    };
+    let ended = tokio::time::timeout(LINGER, end).await;
+    tracing::trace!(?ended, "connection to an origin is over");
 }
 
 /// Why a stream was reset, if it was. hyper does not keep the errors of its sockets whole.
@@ -198,15 +239,16 @@ impl Socket {
 
 /// Calls a method of the socket, whichever it is.
 macro_rules! socket {
-    ($io:ident, $socket:ident => $call:expr) => {{
-        let this = $io.get_mut();
-        let result = match &mut this.socket {
+    ($io:expr, $socket:ident => $call:expr) => {{
+        let io: &mut OriginIo = $io;
+        let socket = io.socket.as_mut().expect(TAKEN_ONLY_BY_DROP);
+        let result = match socket {
             Socket::Tunnel($socket) => $call,
             #[cfg(test)]
             Socket::Fake($socket) => $call,
         };
         let noted = ready!(result).inspect_err(|error| {
-            this.socket.span().in_scope(|| this.verdict.note(error));
+            io.socket().span().in_scope(|| io.verdict.note(error));
         });
         Poll::Ready(noted)
     }};
@@ -218,7 +260,11 @@ impl AsyncRead for OriginIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        socket!(self, socket => Pin::new(socket).poll_read(cx, buf))
+        let this = self.get_mut();
+        let had = buf.filled().len();
+        ready!(socket!(this, socket => Pin::new(socket).poll_read(cx, buf)))?;
+        this.has_ended |= buf.filled().len() == had && buf.remaining() > 0;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -228,7 +274,7 @@ impl AsyncWrite for OriginIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => Pin::new(socket).poll_write(cx, buf))
+        socket!(self.get_mut(), socket => Pin::new(socket).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -236,11 +282,11 @@ impl AsyncWrite for OriginIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        socket!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs))
+        socket!(self.get_mut(), socket => Pin::new(socket).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.socket {
+        match self.socket() {
             Socket::Tunnel(socket) => socket.is_write_vectored(),
             #[cfg(test)]
             Socket::Fake(socket) => socket.is_write_vectored(),
@@ -248,10 +294,13 @@ impl AsyncWrite for OriginIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        socket!(self, socket => Pin::new(socket).poll_flush(cx))
+        socket!(self.get_mut(), socket => Pin::new(socket).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        socket!(self, socket => Pin::new(socket).poll_shutdown(cx))
+        let this = self.get_mut();
+        ready!(socket!(this, socket => Pin::new(socket).poll_shutdown(cx)))?;
+        this.is_shut = true;
+        Poll::Ready(Ok(()))
     }
 }

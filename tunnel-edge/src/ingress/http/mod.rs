@@ -71,6 +71,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::limits::REFUSALS;
 use self::link::Link;
 use self::metrics::IngressMetrics;
 use self::origin::Origins;
@@ -117,6 +118,8 @@ pub struct HttpIngress {
     metrics: Arc<IngressMetrics>,
     origins: Arc<Origins>,
     permits: Arc<Semaphore>,
+    /// For callers that are only told that they have too many connections.
+    refusals: Semaphore,
     address_limit: AddressLimit,
 }
 
@@ -144,6 +147,7 @@ impl HttpIngress {
         Arc::new(Self {
             origins: Origins::new(format!("ingress/{name}"), metrics.clone()),
             permits: Arc::new(Semaphore::new(connections.max)),
+            refusals: Semaphore::new(REFUSALS),
             address_limit: AddressLimit::new(connections.max_per_address),
             name,
             callers,

@@ -184,6 +184,7 @@ pub(super) fn doubt(failure: Failure) -> Doubt {
         | Failure::UnknownPath
         | Failure::ClusterNotConnected
         | Failure::UnknownService
+        | Failure::NotHttp
         | Failure::Open(OpenError::Timeout)
         | Failure::OpenTimeout
         | Failure::OriginProtocol

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::uri::{Authority, PathAndQuery, Uri};
+use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use relay::AppProtocol;
@@ -16,7 +16,7 @@ use super::headers::{authority, for_caller, for_http1, for_http2, take_hop_by_ho
 use super::link::Link;
 use super::origin::Destination;
 use super::provenance::Provenance;
-use super::route::resolve;
+use super::route::{Choice, resolve};
 use super::switch::{Agreement, Wish};
 use super::tasks::{Handover, Tasks};
 use super::upgrade::{Hold, Side, Splice};
@@ -110,6 +110,7 @@ impl HttpIngress {
             | Failure::UnknownPath
             | Failure::ClusterNotConnected
             | Failure::UnknownService
+            | Failure::NotHttp
             | Failure::Open(_)
             | Failure::OpenTimeout
             | Failure::Reset(_)
@@ -130,11 +131,15 @@ impl HttpIngress {
         request: Request<Incoming>,
     ) -> Result<(Response<OriginBody>, Option<Link>), Failure> {
         if access == Access::TooManyConnections {
+            let caller = caller.peer();
+            tracing::warn!(ingress = self.name, %caller, "a caller is refused: too many connections");
             return Err(Failure::TooManyConnections);
         }
         let (mut parts, body) = request.into_parts();
         let provenance = Provenance::of(caller.peer().ip(), &parts.headers, &self.settings.trusted);
         if !self.callers.admit(provenance.caller()) {
+            let (caller, peer) = (provenance.caller(), caller.peer());
+            tracing::warn!(ingress = self.name, %caller, %peer, "a caller is refused: not allowed");
             return Err(Failure::CallerNotAllowed);
         }
         let wish = Wish::of(&mut parts)?;
@@ -146,12 +151,16 @@ impl HttpIngress {
         let protocol = link
             .service_protocol(&service)
             .ok_or(Failure::UnknownService)?;
+        if protocol == AppProtocol::Tcp && found.choice == Choice::OfTheCaller {
+            return Err(Failure::NotHttp);
+        }
 
         let mut hop = take_hop_by_hop(&mut parts.headers);
         let prefix = found.stripped.as_ref().map(|(prefix, _)| prefix.as_str());
         provenance.announce(&mut parts.headers, host.as_ref(), prefix);
         if let Some((_, path)) = found.stripped {
-            replace_path(&mut parts.uri, path);
+            // Whom it was for has been read; hyper makes a URI without an authority of a path.
+            parts.uri = Uri::from(path);
         }
         let traceparent = trace::keep_or_begin(&mut parts.headers);
         parts.extensions.clear();
@@ -222,13 +231,6 @@ impl HttpIngress {
         };
         Ok((Response::from_parts(parts, body), link))
     }
-}
-
-/// hyper needs a scheme beside an authority, so that a path cannot be replaced alone.
-fn replace_path(uri: &mut Uri, path: PathAndQuery) {
-    let mut parts = std::mem::take(uri).into_parts();
-    parts.path_and_query = Some(path);
-    *uri = Uri::from_parts(parts).expect("a URI with another path is still one");
 }
 
 /// Trailers need chunks over HTTP/1.1, also where HTTP/2 had a length (RFC 9112 §7.1.2). hyper sends

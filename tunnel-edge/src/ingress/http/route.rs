@@ -12,10 +12,20 @@ use crate::config::{Entry, HttpSettings, PathPrefix, Route, ServiceAddress};
 pub(super) struct Destination {
     pub(super) cluster: ClusterId,
     pub(super) service: ServiceName,
+    pub(super) choice: Choice,
     /// The host that the service is told, instead of the caller's.
     pub(super) set_host: Option<Authority>,
     /// The prefix that was taken away, and the path without it.
     pub(super) stripped: Option<(String, PathAndQuery)>,
+}
+
+/// Who has chosen the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// The caller, by its host name and among all that the cluster exposes.
+    OfTheCaller,
+    /// The configuration names it.
+    OfTheOperator,
 }
 
 /// Where a request for `host` and `path` goes.
@@ -59,6 +69,7 @@ pub(super) fn resolve(
             Ok(Destination {
                 cluster,
                 service,
+                choice: Choice::OfTheCaller,
                 set_host: None,
                 stripped: None,
             })
@@ -74,6 +85,7 @@ impl Destination {
         Self {
             cluster: address.cluster.clone(),
             service: address.service.clone(),
+            choice: Choice::OfTheOperator,
             set_host: set_host.cloned(),
             stripped: None,
         }
@@ -81,7 +93,8 @@ impl Destination {
 }
 
 /// Whether an origin might take the path for another one than we do: escaped slashes, backslashes
-/// and nothings, empty segments, and segments of dots, escaped or not (RFC 3986 §3.3, §6.2.2.3).
+/// and nothings, empty segments, and segments of dots, escaped or not, with parameters or without
+/// (RFC 3986 §3.3, §6.2.2.3).
 fn is_ambiguous(path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else {
         // `*`, which is no path.
@@ -91,8 +104,10 @@ fn is_ambiguous(path: &str) -> bool {
     while let Some(segment) = segments.next() {
         let decoded = decode(segment);
         let is_last = segments.peek().is_none();
-        if (decoded.is_empty() && !is_last)
-            || matches!(&decoded[..], b"." | b"..")
+        // Some origins drop parameters before they look at the dots.
+        let name = decoded.split(|b| *b == b';').next().unwrap_or_default();
+        if (name.is_empty() && !is_last)
+            || matches!(name, b"." | b"..")
             || decoded.iter().any(|b| matches!(b, b'/' | b'\\' | 0))
         {
             return true;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -11,15 +12,15 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::HttpIngress;
 use super::caller::{Caller, CallerIo, Judgement};
-use super::failure::{HEAD_MALFORMED, HEAD_TOO_LARGE, PROXY_HEADER};
+use super::failure::{Failure, HEAD_MALFORMED, HEAD_TOO_LARGE, PROXY_HEADER};
 use super::limits::{
     ACCEPT_PAUSE, CALLER_PING, CALLER_STREAM_WINDOW, CALLER_STREAMS, CALLER_WINDOW, GOODBYE,
-    SEND_BUFFER, WATCH_INTERVAL,
+    REFUSAL, SEND_BUFFER,
 };
 use super::request::Access;
 use super::tasks::{TaskOwner, Tasks};
@@ -43,11 +44,7 @@ pub(super) async fn accept(
             Some(ended) = connections.join_next() => report(ended),
             () = &mut sweep => {}
             (socket, peer, permit) = next(ingress, &listener) => {
-                let connection = connection(ingress.clone(), socket, peer, stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                connections.spawn(connection(ingress.clone(), socket, peer, permit, stop.clone()));
             }
         }
     }
@@ -88,6 +85,7 @@ async fn connection(
     ingress: Arc<HttpIngress>,
     socket: TcpStream,
     peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
     let _counted = ingress.metrics.caller();
@@ -102,13 +100,22 @@ async fn connection(
     // The connections of a proxy are its many callers'.
     let counted_alone = !ingress.settings.trusted.include(peer.ip());
     let room = counted_alone.then(|| ingress.address_limit.enter(peer.ip()));
-    let access = match room {
-        Some(None) => Access::TooManyConnections,
-        None | Some(Some(_)) => Access::Granted,
-    };
     let caller = Caller::new(peer, ingress.settings.limits, Instant::now());
     let owner = TaskOwner::new();
-    speak_http(&ingress, socket, &caller, access, &owner, &stop).await;
+    if let Some(None) = room {
+        // It takes nobody's place, and there is a place for only so many of its kind.
+        drop(permit);
+        return match ingress.refusals.try_acquire() {
+            Ok(_refusal) => {
+                let access = Access::TooManyConnections;
+                let refusing = speak_http(&ingress, socket, &caller, access, &owner, &stop);
+                let _ = timeout(REFUSAL, refusing).await;
+            }
+            Err(_) => ingress.metrics.failed(Failure::TooManyConnections.code()),
+        };
+    }
+    let _permit = permit;
+    speak_http(&ingress, socket, &caller, Access::Granted, &owner, &stop).await;
     if let Some(splice) = caller.take_splice() {
         splice.spawn(owner.tasks());
     }
@@ -136,7 +143,7 @@ async fn speak_http(
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut stopping = false;
     let mut leaving = false;
-    let mut look = pin!(sleep(WATCH_INTERVAL));
+    let mut look = pin!(sleep(Duration::ZERO));
     loop {
         tokio::select! {
             // The connection first: what it has done may make the other branches moot.

@@ -57,6 +57,8 @@ pub(super) enum Failure {
     ClusterNotConnected,
     /// The cluster does not expose the service.
     UnknownService,
+    /// The cluster exposes the service as plain TCP, and only its host name leads there.
+    NotHttp,
     /// The session did not open the stream.
     Open(OpenError),
     /// The stream was not open within [`OPEN_DEADLINE`](super::limits::OPEN_DEADLINE).

@@ -12,6 +12,7 @@
 //! | `unknown_host` | 404 | 5 | neither the pattern nor a route of the ingress fits the host | caller |
 //! | `unknown_path` | 404 | 5 | routes fit the host, but none the path | caller |
 //! | `unknown_service` | 404 | 12 | the cluster exposes no such service | cluster's admin |
+//! | `not_http` | 404 | 12 | the cluster exposes the service as plain TCP, and only a pattern leads there | cluster's admin |
 //! | `method_not_supported` | 501 | 12 | CONNECT without a protocol | caller |
 //! | `cluster_not_connected` | 503 | 14 | no session with the cluster; `Retry-After: 1` | retry |
 //! | `overload` | 503 | 14 | a limit was reached; `Retry-After: 1` | retry |
@@ -103,6 +104,12 @@ impl Failure {
                 S::NOT_FOUND,
                 G::Unimplemented,
                 "the cluster does not expose this service",
+            ),
+            Self::NotHttp => (
+                "not_http",
+                S::NOT_FOUND,
+                G::Unimplemented,
+                "the cluster does not expose this service as HTTP",
             ),
             Self::MethodNotSupported => (
                 "method_not_supported",
@@ -244,7 +251,7 @@ mod tests {
     use super::super::{Dialect, ERROR_HEADER};
     use super::*;
 
-    const OWN: [Failure; 15] = [
+    const OWN: [Failure; 16] = [
         Failure::BadHost,
         Failure::BadPath,
         Failure::TooManyConnections,
@@ -254,6 +261,7 @@ mod tests {
         Failure::UnknownHost,
         Failure::ClusterNotConnected,
         Failure::UnknownService,
+        Failure::NotHttp,
         Failure::OriginClosed,
         Failure::OriginProtocol,
         Failure::UpgradeUnsupported,

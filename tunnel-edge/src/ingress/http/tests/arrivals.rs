@@ -3,10 +3,10 @@
 
 use relay::AppProtocol;
 use relay::proxy_protocol::announce;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::harness::{Edge, HOST, Setup, mirror, read_to_end, until};
+use super::harness::{Edge, HOST, Setup, mirror, read_to_end, until, within};
 use crate::config::{Callers, ForwardingHeader, TrustedProxies};
 
 const LOOPBACK: &str = "127.0.0.0/8";
@@ -146,5 +146,39 @@ async fn an_address_has_only_so_many_connections() {
     drop(held.pop());
     until(|| edge.metric("causeway_http_caller_connections") == 1).await;
     let answer = send(&edge, &[call("", "close").as_bytes()]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn callers_with_too_many_connections_take_nobodys_place() {
+    let mut setup = Setup::default();
+    setup.connections.max = 3;
+    setup.connections.max_per_address = Some(1);
+    setup.connections.proxy_protocol_from = vec!["127.0.0.1/32".parse().unwrap()];
+    let edge = Edge::set_up(AppProtocol::Http1, setup, mirror).await;
+    let from = |address: &str| {
+        let request = call("", "keep-alive");
+        format!("PROXY TCP4 {address} 127.0.0.1 1 2\r\n{request}")
+    };
+    // They say nothing after their first answer, over and over again.
+    let mut held = Vec::new();
+    for nth in 0..8 {
+        let mut socket = edge.connect().await;
+        socket
+            .write_all(from("192.0.2.1").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = [0; 13];
+        within(socket.read_exact(&mut answer)).await.unwrap();
+        let expected: &[u8] = if nth == 0 {
+            b"HTTP/1.1 200 "
+        } else {
+            b"HTTP/1.1 429 "
+        };
+        assert_eq!(answer, expected, "{nth}");
+        held.push(socket);
+    }
+    let another = from("192.0.2.2").replace("keep-alive", "close");
+    let answer = within(send(&edge, &[another.as_bytes()])).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

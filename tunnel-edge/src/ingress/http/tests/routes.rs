@@ -53,8 +53,16 @@ async fn a_service_below_a_path_sees_itself_at_the_root() {
                 (answer.status.as_u16(), answer.code()),
                 (404, "unknown_path")
             );
-            let answer = caller.get("/api/../secret").await;
-            assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_path"));
+            for path in [
+                "/api/../secret",
+                "/api/..;/secret",
+                "/api/..%3bx=y/secret",
+                "/api/;x/secret",
+            ] {
+                let answer = caller.get(path).await;
+                let found = (answer.status.as_u16(), answer.code());
+                assert_eq!(found, (400, "bad_path"), "{path}");
+            }
         }
     }
 }
@@ -68,4 +76,30 @@ async fn what_no_route_fits_goes_by_host_with_its_path_untouched() {
     let found = Answer::read(answer.unwrap()).await.text;
     assert!(found.contains("POST /apis?q\n"), "{found}");
     assert!(!found.contains("x-forwarded-prefix"), "{found}");
+}
+
+#[tokio::test]
+async fn a_host_without_a_scheme_is_no_path_and_harms_nobody() {
+    let mut route = api();
+    route.path = "/".parse().unwrap();
+    let edge = Edge::set_up(AppProtocol::Http1, setup(route, None), mirror).await;
+    let answer = edge
+        .raw("GET a.test HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
+        .await;
+    let answer = answer.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_exposed_as_bytes_gets_http_only_if_the_configuration_says_so() {
+    let pattern = Setup::default();
+    let edge = Edge::set_up(AppProtocol::Tcp, pattern, mirror).await;
+    let answer = edge.caller(Version::HTTP_11).await.get("/").await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (404, "not_http"));
+    assert!(edge.session.opened().is_empty());
+
+    let named = setup(api(), None);
+    let edge = Edge::set_up(AppProtocol::Tcp, named, mirror).await;
+    let answer = edge.caller(Version::HTTP_11).await.get("/api").await;
+    assert_eq!(answer.status, 200);
 }

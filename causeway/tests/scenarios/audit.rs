@@ -179,6 +179,19 @@ fn a_stop_leaves_no_stream_without_its_record() {
 }
 
 #[test]
+fn a_pooled_connection_that_is_closed_between_requests_is_complete() {
+    let mut plane = audited().expose("hello", "hello").http_ingress().start();
+    plane.get("hello", "/").send().unwrap().text().unwrap();
+    // It waits for idle connections to go.
+    plane.client.signal("TERM");
+    let [edge, client] = both(&plane);
+    assert_eq!(
+        (end(&edge), end(&client)),
+        (["complete", "", ""], ["complete", "", ""])
+    );
+}
+
+#[test]
 fn a_full_disk_stops_no_stream_and_is_told() {
     let origin = Origin::echo();
     let mut plane = Plane::builder()

@@ -97,7 +97,7 @@ fn is_pattern(path: &Path) -> bool {
 }
 
 /// Whether `name` is `pattern` with something, or nothing, for each `*`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };

@@ -18,6 +18,7 @@ mod document;
 mod include;
 mod numbers;
 mod origin;
+mod places;
 mod problem;
 mod quantity;
 mod reading;

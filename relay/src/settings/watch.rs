@@ -1,16 +1,19 @@
 //! When to read the configuration again: SIGHUP, or a change of its files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::document::{Digest, Sources, digest};
 use super::include::expand;
+use super::places::Places;
 
 /// Why the configuration should be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +39,22 @@ pub struct Watch {
     events: mpsc::Receiver<()>,
     /// `None` where the system gives no notifications; then only the regular look finds changes.
     watcher: Option<RecommendedWatcher>,
-    directories: BTreeSet<PathBuf>,
+    watched: BTreeSet<PathBuf>,
+    /// What the watcher's thread holds each event against.
+    places: Arc<Mutex<Places>>,
     sources: Sources,
     /// What each file held when it was last read or reported.
     known: BTreeMap<PathBuf, Digest>,
     look_at: Instant,
+    /// When the first event came that no look has followed yet.
+    stirred: Option<Instant>,
 }
 
 /// How long files must be left alone before they are looked at: editors and deployments write in several steps.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// When they are looked at all the same, though they are written without a pause.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
 
 /// How often files are looked at without having been told, as network file systems tell nothing.
 const REGULARLY: Duration = Duration::from_secs(30);
@@ -60,12 +70,12 @@ pub fn watch(sources: &Sources) -> Result<Watch, WatchError> {
     let hangup = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
     // One is enough: all that it says is "look", and a full channel already says so.
     let (tell, events) = mpsc::channel(1);
+    let places = Arc::new(Mutex::new(Places::default()));
+    let concerned = places.clone();
     let handler = move |event: notify::Result<Event>| {
-        // Our own reading is an access; taking that for a change would never end.
-        if event.is_ok_and(|event| event.kind.is_access()) {
-            return;
+        if may_matter(event, &concerned.lock()) {
+            let _full = tell.try_send(());
         }
-        let _full = tell.try_send(());
     };
     let watcher = notify::recommended_watcher(handler)
         .inspect_err(|error| {
@@ -76,10 +86,12 @@ pub fn watch(sources: &Sources) -> Result<Watch, WatchError> {
         hangup,
         events,
         watcher,
-        directories: BTreeSet::new(),
+        watched: BTreeSet::new(),
+        places,
         sources: Sources::default(),
         known: BTreeMap::new(),
         look_at: Instant::now(),
+        stirred: None,
     };
     watch.follow(sources);
     Ok(watch)
@@ -96,8 +108,13 @@ impl Watch {
                     self.known = look(&self.sources);
                     return Reread::Signal;
                 }
-                Some(()) = self.events.recv() => self.look_at = Instant::now() + SETTLE,
+                Some(()) = self.events.recv() => {
+                    let now = Instant::now();
+                    let since = *self.stirred.get_or_insert(now);
+                    self.look_at = (now + SETTLE).min(since + SETTLE_AT_MOST);
+                }
                 () = sleep_until(self.look_at) => {
+                    self.stirred = None;
                     self.look_at = Instant::now() + self.interval();
                     let found = look(&self.sources);
                     if found != self.known {
@@ -123,6 +140,7 @@ impl Watch {
             .map(|file| (file.path.clone(), file.digest))
             .collect();
         self.watch_directories();
+        self.stirred = None;
         // What changed while it was being read is found at once.
         self.look_at = Instant::now() + SETTLE;
     }
@@ -135,28 +153,41 @@ impl Watch {
     }
 
     fn watch_directories(&mut self) {
-        let wanted = directories(&self.sources);
+        let wanted = Places::of(&self.sources);
+        *self.places.lock() = wanted.clone();
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        for gone in self.directories.difference(&wanted) {
+        for gone in self.watched.difference(&wanted.directories) {
             // It may not exist any more, and then is not watched either.
             let _ = watcher.unwatch(gone);
         }
         let mut watched = BTreeSet::new();
-        for directory in &wanted {
+        for directory in wanted.directories {
             // Again even if it is watched already: it may have been replaced by another of the same name.
-            match watcher.watch(directory, RecursiveMode::NonRecursive) {
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    watched.insert(directory.clone());
+                    watched.insert(directory);
                 }
                 Err(error) => {
                     tracing::debug!(directory = %directory.display(), %error, "directory is not watched");
                 }
             }
         }
-        self.directories = watched;
+        self.watched = watched;
     }
+}
+
+/// Whether to look because of what the system tells. An error, or that events were lost, says
+/// nothing of names and may be about any.
+fn may_matter(event: notify::Result<Event>, places: &Places) -> bool {
+    let Ok(event) = event else {
+        return true;
+    };
+    // Our own reading is an access; taking that for a change would never end.
+    let is_access = event.kind.is_access();
+    let is_concern = event.paths.is_empty() || event.paths.iter().any(|path| places.concern(path));
+    !is_access && is_concern
 }
 
 /// What every file of the configuration holds now. A file that cannot be read counts as missing.
@@ -177,64 +208,6 @@ fn look(sources: &Sources) -> BTreeMap<PathBuf, Digest> {
             (path, digest)
         })
         .collect()
-}
-
-/// Every directory in which something can happen that changes what a path leads to.
-fn directories(sources: &Sources) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let files = sources.files.iter().map(|file| &file.path);
-    for path in files.chain(&sources.patterns) {
-        follow_links(path, &mut found);
-    }
-    found
-}
-
-fn follow_links(path: &Path, found: &mut BTreeSet<PathBuf>) {
-    let mut path = path.to_owned();
-    // The kernel follows 40 links (path_resolution(7)); then it gives up too.
-    for _ in 0..40 {
-        found.insert(parent(&path));
-        let Some((link, target)) = first_link(&path) else {
-            return;
-        };
-        let rest = path
-            .strip_prefix(&link)
-            .map(Path::to_owned)
-            .unwrap_or_default();
-        let directory = parent(&link);
-        path = directory.join(target);
-        if rest.components().next().is_some() {
-            path.push(rest);
-        }
-        found.insert(directory);
-    }
-}
-
-/// The first part of a path that is a symbolic link, and where it leads.
-fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
-    let mut so_far = PathBuf::new();
-    for component in path.components() {
-        so_far.push(component);
-        match component {
-            Component::Normal(_) => {
-                if let Ok(target) = std::fs::read_link(&so_far) {
-                    return Some((so_far, target));
-                }
-            }
-            Component::Prefix(_)
-            | Component::RootDir
-            | Component::CurDir
-            | Component::ParentDir => {}
-        }
-    }
-    None
-}
-
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    }
 }
 
 #[cfg(test)]
@@ -270,6 +243,72 @@ mod tests {
         fs::write(&file, "a = 2").unwrap();
         assert_eq!(reread(&mut watch).await, Reread::Changed);
         nothing(&mut watch).await;
+    }
+
+    /// What comes of a watch while something is written every few milliseconds.
+    async fn reread_beside(watch: &mut Watch, mut write: impl FnMut(u32)) -> Reread {
+        let mut pace = tokio::time::interval(SETTLE / 10);
+        let mut count = 0;
+        let rereading = reread(watch);
+        tokio::pin!(rereading);
+        loop {
+            tokio::select! {
+                why = &mut rereading => return why,
+                _ = pace.tick() => {
+                    count += 1;
+                    write(count);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_grows_beside_the_files_keeps_nothing_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        fs::write(&file, "a = 1").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        nothing(&mut watch).await;
+        fs::write(&file, "a = 2").unwrap();
+        let log = dir.path().join("audit.jsonl");
+        let why = reread_beside(&mut watch, |count| {
+            fs::write(&log, count.to_string()).unwrap();
+        });
+        assert_eq!(why.await, Reread::Changed);
+        let noticed = may_matter(
+            Ok(Event::new(notify::EventKind::Any).add_path(log)),
+            &watch.places.lock(),
+        );
+        assert!(!noticed);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_written_without_a_pause_is_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        fs::write(&file, "a = 0").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        let why = reread_beside(&mut watch, |count| {
+            fs::write(&file, format!("a = {count}")).unwrap();
+        });
+        assert_eq!(why.await, Reread::Changed);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_another_replaces_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for (version, text) in [("conf.d", "a = 1"), ("next", "a = 2")] {
+            fs::create_dir(path(version)).unwrap();
+            fs::write(path(version).join("a.toml"), text).unwrap();
+        }
+        let file = path("edge.toml");
+        fs::write(&file, "include = \"conf.d/*.toml\"").unwrap();
+        let mut watch = watch(Document::read(&file).unwrap().sources()).unwrap();
+        nothing(&mut watch).await;
+        fs::rename(path("conf.d"), path("old")).unwrap();
+        fs::rename(path("next"), path("conf.d")).unwrap();
+        assert_eq!(reread(&mut watch).await, Reread::Changed);
     }
 
     #[tokio::test]

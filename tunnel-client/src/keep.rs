@@ -1,9 +1,9 @@
 //! A session to an edge, kept alive: dial, use, dial again.
 //!
 //! ```text
-//!           ┌─────────── every address failed: wait ───────────┐
+//!           ┌────────────── every way failed: wait ────────────┐
 //!           ▼                                                  │
-//! resolve ──▶ dial the next address ──failed──▶ at once the next one
+//! resolve ──▶ race: each address by each transport ────────────┘
 //!                    │
 //!                    └──reached──▶ connected ──lost──▶ resolve
 //! ```
@@ -20,13 +20,14 @@ use relay::proto::{
     Attempt, Features, Hello, Instance, Limits, ReplicaId, SOFTWARE, VersionRange, WorkerHint,
 };
 use relay::settings::{Host, HostPort, format_duration};
+use relay::transport::TransportKind;
 use relay::{CloseCode, Closed, Session, WorkerHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Level, Span, field};
 
 use crate::config::BackoffSettings;
-use crate::dial::{DialError, Dialer, Reached};
+use crate::dial::{Dialer, Finish, Race, Reached, Way};
 use crate::expose::Exposes;
 use crate::hello;
 use crate::link::{DialState, Link, Live};
@@ -39,6 +40,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 pub(crate) struct Keeper {
     pub(crate) addresses: Vec<HostPort>,
     pub(crate) dialer: Dialer,
+    /// What is tried at each address, the preferred one first.
+    pub(crate) transports: Vec<TransportKind>,
     pub(crate) backoff: BackoffSettings,
     pub(crate) replica: ReplicaId,
     pub(crate) instance: Instance,
@@ -86,30 +89,43 @@ impl Keeper {
         }
     }
 
-    /// Tries every address once, each within a span of its own, which comes with what was reached;
-    /// the error is how long the edge asked to wait.
+    /// Tries every way once, each within a span of its own, which comes with what was reached; the
+    /// error is how long an edge asked to wait.
     async fn reach(&self, attempts: &mut Attempts) -> Result<(Reached, Span), Option<Duration>> {
-        let mut addresses = self.resolve(attempts.last_address).await;
+        let addresses = self.resolve(attempts.last_address).await;
+        let ways = addresses.iter().flat_map(|address| {
+            let transports = self.transports.iter();
+            transports.map(|transport| Way {
+                address: *address,
+                transport: *transport,
+            })
+        });
+        let hint = attempts.hint;
+        let mut race = Race::new(self.dialer.clone(), hint, self.worker.clone(), ways);
         let mut retry_after = None;
-        while let Some(address) = addresses.pop_front() {
-            attempts.number += 1;
-            attempts.last_address = Some(address);
-            self.link.update(|dialing| {
-                dialing.state = DialState::Dialing;
-                dialing.attempt = attempts.number;
-                dialing.next_attempt = None;
-            });
-            let span = dial_span(attempts.number, address);
-            match self.dial(address, attempts).instrument(span.clone()).await {
+        while let Some(finish) = race.next(|way| self.begin(attempts, way)).await {
+            let Finish { way, span, outcome } = finish;
+            attempts.last_address = Some(way.address);
+            let greeted = match outcome {
+                Ok(connected) => {
+                    let hello = self.hello(attempts);
+                    let greeting = self.dialer.greet(connected, hello);
+                    greeting.instrument(span.clone()).await
+                }
+                Err(error) => Err(error),
+            };
+            match greeted {
                 Ok(reached) => {
-                    self.metrics.attempted("reached");
+                    self.metrics.attempted(way.transport, "reached");
                     return Ok((reached, span));
                 }
                 Err(error) => {
-                    self.metrics.attempted("failed");
+                    self.metrics.attempted(way.transport, "failed");
                     span.in_scope(|| tracing::warn!(%error, "edge not reached"));
-                    let refusal = error.refusal();
-                    retry_after = retry_after.max(refusal.and_then(|close| close.retry_after));
+                    if let Some(refusal) = error.refusal() {
+                        retry_after = retry_after.max(refusal.retry_after);
+                        race.leave_out(way.address);
+                    }
                     self.failed(error.to_string());
                 }
             }
@@ -117,8 +133,21 @@ impl Keeper {
         Err(retry_after)
     }
 
-    async fn dial(&self, address: SocketAddr, attempts: &Attempts) -> Result<Reached, DialError> {
-        let hello = Hello {
+    /// A span for an attempt that begins now.
+    fn begin(&self, attempts: &mut Attempts, way: Way) -> Span {
+        attempts.number += 1;
+        self.link.update(|dialing| {
+            dialing.state = DialState::Dialing;
+            dialing.attempt = attempts.number;
+            dialing.next_attempt = None;
+        });
+        dial_span(attempts.number, way)
+    }
+
+    /// Numbered anew, since another attempt may have begun in between.
+    fn hello(&self, attempts: &mut Attempts) -> Hello {
+        attempts.number += 1;
+        Hello {
             versions: VersionRange::SUPPORTED,
             features: Features::SUPPORTED,
             software: SOFTWARE.to_owned(),
@@ -129,17 +158,6 @@ impl Keeper {
             services: self.exposes.services(),
             continues: None,
             beside: Vec::new(),
-        };
-        let (dialer, hint) = (self.dialer.clone(), attempts.hint);
-        // The connection is born on the worker that will move its bytes.
-        let dialling = async move { dialer.dial(address, hint, hello).await };
-        let dialled = self.worker.spawn(dialling.in_current_span());
-        match AbortOnDrop(dialled).join().await {
-            Ok(outcome) => outcome,
-            Err(error) => Err(DialError::Unusable(
-                format!("dialling failed: {error}"),
-                address,
-            )),
         }
     }
 
@@ -311,21 +329,6 @@ impl Attempts {
     }
 }
 
-/// Aborts a task on another worker when its caller is gone.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> AbortOnDrop<T> {
-    async fn join(mut self) -> Result<T, tokio::task::JoinError> {
-        (&mut self.0).await
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn lookup(edge: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
     match &edge.host {
         Host::Ip(ip) => Ok(vec![(*ip, edge.port).into()]),
@@ -338,9 +341,10 @@ async fn lookup(edge: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
 
 /// Of one attempt, and of the session that comes of it. Where the edge is found is for whoever looks
 /// closer.
-fn dial_span(attempt: u64, address: SocketAddr) -> Span {
-    let address = tracing::enabled!(Level::DEBUG).then(|| field::display(address));
-    tracing::error_span!("dial", attempt, peer.address = address)
+fn dial_span(attempt: u64, way: Way) -> Span {
+    let address = tracing::enabled!(Level::DEBUG).then(|| field::display(way.address));
+    let transport = field::display(way.transport);
+    tracing::error_span!("dial", attempt, transport, peer.address = address)
 }
 
 fn report_loss(closed: &Closed) {

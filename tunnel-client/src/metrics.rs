@@ -4,15 +4,22 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use relay::transport::TransportKind;
 
 /// The client's own counters.
 #[derive(Debug)]
 pub(crate) struct ClientMetrics {
-    attempts: Family<Outcome, Counter>,
+    attempts: Family<Attempted, Counter>,
     dials: Family<Outcome, Counter>,
     forwarded: Family<Outcome, Counter>,
     /// Streams for services that are not on the allow-list.
     pub(crate) refused: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempted {
+    transport: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,7 +37,7 @@ impl ClientMetrics {
         };
         registry.register(
             "causeway_edge_attempts",
-            "Attempts to reach an edge, by outcome",
+            "Attempts to reach an edge, by transport and outcome",
             metrics.attempts.clone(),
         );
         registry.register(
@@ -51,8 +58,10 @@ impl ClientMetrics {
         metrics
     }
 
-    pub(crate) fn attempted(&self, outcome: &'static str) {
-        self.attempts.get_or_create(&Outcome { outcome }).inc();
+    pub(crate) fn attempted(&self, transport: TransportKind, outcome: &'static str) {
+        let transport = transport.label();
+        let attempted = Attempted { transport, outcome };
+        self.attempts.get_or_create(&attempted).inc();
     }
 
     pub(crate) fn dialled(&self, outcome: &'static str) {

@@ -15,11 +15,11 @@ use relay::memory::process_budget;
 use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
 use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
-use relay::transport::quic;
+use relay::transport::{quic, tls};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::dial::{Dialer, QuicDialer};
+use crate::dial::{Dialer, QuicDialer, TcpDialer};
 use crate::expose::Exposes;
 use crate::forward::Forwards;
 use crate::keep::Keeper;
@@ -144,8 +144,13 @@ pub async fn run(
                 tls: certs::tls::client(&material, &[quic::ALPN]),
                 bounds: bounds(&config.session),
             },
+            tcp: TcpDialer {
+                tls: certs::tls::client(&material, &[tls::ALPN]),
+                bounds: bounds(&config.session),
+            },
             timeout: config.session.handshake_timeout,
         },
+        transports: config.edge.transport.kinds().to_vec(),
         backoff: config.backoff.clone(),
         replica: replica.id.clone(),
         instance: Instance::from_bytes(rand::random()),

@@ -12,7 +12,7 @@ use relay::proto::{
 use relay::transport::{Connection, ConnectionLost};
 use relay::{CloseCode, Session, WorkerHandle, Workers};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -56,7 +56,7 @@ struct Admitted {
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-enum NotAdmitted {
+pub(crate) enum NotAdmitted {
     #[error("TLS and Hello were not done in time")]
     Timeout,
     #[error("TLS failed: {0}")]
@@ -74,7 +74,13 @@ impl NotAdmitted {
     fn is_a_strangers(&self) -> bool {
         match self {
             Self::Handshake(HandshakeError::Lost(lost)) => {
-                matches!(lost, ConnectionLost::Other(_) | ConnectionLost::TimedOut)
+                // Also a client that has reached an edge another way in the meantime.
+                matches!(
+                    lost,
+                    ConnectionLost::Other(_)
+                        | ConnectionLost::TimedOut
+                        | ConnectionLost::ByPeer { .. }
+                )
             }
             Self::Timeout
             | Self::Tls(_)
@@ -128,23 +134,21 @@ impl Admission {
     pub(crate) async fn admit(
         self: Arc<Self>,
         connecting: impl Future<Output = Result<Arc<dyn Connection>, ConnectionLost>>,
+        deadline: Instant,
         worker: WorkerHandle,
         permit: OwnedSemaphorePermit,
     ) {
-        let admitted = self.handshake_in_time(connecting, &worker).await;
+        let admitted = self.handshake_in_time(connecting, deadline, &worker).await;
         drop(permit);
         let Admitted {
             established,
             cluster,
         } = match admitted {
             Ok(admitted) => admitted,
+            Err(error) if error.is_a_strangers() => return self.count_stranger(&error),
             Err(error) => {
                 self.metrics.handshake(error.label());
-                if error.is_a_strangers() {
-                    tracing::debug!(%error, "not admitted");
-                } else {
-                    tracing::warn!(%error, "not admitted");
-                }
+                tracing::warn!(%error, "not admitted");
                 return;
             }
         };
@@ -160,6 +164,12 @@ impl Admission {
         );
         let span = session.span().clone();
         self.live(session, hello, cluster).instrument(span).await;
+    }
+
+    /// Counts who did not get far enough to be worth a line in the log.
+    pub(crate) fn count_stranger(&self, error: &NotAdmitted) {
+        self.metrics.handshake(error.label());
+        tracing::debug!(%error, "not admitted");
     }
 
     /// Keeps the session registered until it is over.
@@ -200,13 +210,13 @@ impl Admission {
     async fn handshake_in_time(
         &self,
         connecting: impl Future<Output = Result<Arc<dyn Connection>, ConnectionLost>>,
+        deadline: Instant,
         worker: &WorkerHandle,
     ) -> Result<Admitted, NotAdmitted> {
-        let deadline = tokio::time::Instant::now() + self.handshake_timeout;
-        let connected = tokio::time::timeout_at(deadline, connecting).await;
+        let connected = timeout_at(deadline, connecting).await;
         let connection = connected.map_err(|_| NotAdmitted::Timeout)??;
         let rest = self.handshake(connection.clone(), worker);
-        match tokio::time::timeout_at(deadline, rest).await {
+        match timeout_at(deadline, rest).await {
             Ok(admitted) => admitted,
             Err(_) => {
                 let message = "no Hello in time";

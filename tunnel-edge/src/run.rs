@@ -18,13 +18,14 @@ use relay::memory::process_budget;
 use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
 use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
+use relay::transport::over_tcp;
 use relay::transport::quic::{self, UnusableTls};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{TunnelBindError, TunnelListener};
+use crate::accept::{TunnelBindError, TunnelListener, TunnelSetup};
 use crate::admit::Admission;
 use crate::config::Config;
 use crate::ingress::Ingresses;
@@ -119,9 +120,14 @@ pub async fn run(
     let started = SystemTime::now();
     let material = certs::load(&config.identity_dir)?;
     let name = edge_name(&config, &material)?;
-    let endpoint_config = reset_key::endpoint_config(&config.state_dir)?;
-    let tls = certs::tls::edge_server(&material, &[quic::ALPN])?;
-    let server_config = quic::server_config(tls, bounds(&config.session))?;
+    let bounds = bounds(&config.session);
+    let quic = certs::tls::edge_server(&material, &[quic::ALPN])?;
+    let tunnel = TunnelSetup {
+        endpoint: reset_key::endpoint_config(&config.state_dir)?,
+        quic: quic::server_config(quic, bounds)?,
+        tls: certs::tls::edge_server(&material, over_tcp::PROTOCOLS)?,
+        bounds,
+    };
 
     let mut registry = MetricsRegistry::default();
     register_process_metrics(&mut registry, env!("CARGO_PKG_VERSION"));
@@ -151,8 +157,7 @@ pub async fn run(
     let ingresses = Arc::new(ingresses);
     let mut tunnels = Vec::new();
     for address in &config.tunnel {
-        let (endpoint, server) = (endpoint_config.clone(), server_config.clone());
-        tunnels.push(TunnelListener::bind(*address, endpoint, server, workers.first()).await?);
+        tunnels.push(TunnelListener::bind(*address, tunnel.clone(), workers.first()).await?);
     }
     ingresses.commit(ingresses.prepare(&config.ingresses)?);
 

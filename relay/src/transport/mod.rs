@@ -6,7 +6,9 @@
 //!
 //! * [`quic`]: QUIC (RFC 9000), by quinn.
 //! * [`tls`]: frames of our own on TLS over TCP.
+//! * [`over_tcp`]: how two ends agree on one of those that run over TLS on TCP.
 
+pub mod over_tcp;
 pub mod quic;
 pub mod tls;
 

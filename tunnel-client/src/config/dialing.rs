@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use relay::settings::{HostPort, Section, format_duration};
+use relay::transport::TransportKind;
 
 /// The keys of `[edge]`.
 pub(super) const EDGE_KEYS: &[&str] = &["address", "transport", "edges"];
@@ -24,10 +25,12 @@ pub struct EdgeSettings {
 /// What carries a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// Whatever works best. Today that is QUIC.
+    /// Whatever leads to the edge first: QUIC, then frames of our own on TLS.
     Auto,
     /// QUIC, and nothing else.
     Quic,
+    /// Frames of our own on TLS over TCP, and nothing else.
+    Tls,
 }
 
 /// `[backoff]`: when a failed attempt is repeated.
@@ -65,16 +68,26 @@ impl EdgeSettings {
 }
 
 impl Transport {
+    /// What is tried, the preferred one first.
+    pub(crate) fn kinds(self) -> &'static [TransportKind] {
+        match self {
+            Self::Auto => &[TransportKind::Quic, TransportKind::Tls],
+            Self::Quic => &[TransportKind::Quic],
+            Self::Tls => &[TransportKind::Tls],
+        }
+    }
+
     fn read(text: &str) -> Result<Self, String> {
         let version = env!("CARGO_PKG_VERSION");
         match text {
             "auto" => Ok(Self::Auto),
             "quic" => Ok(Self::Quic),
-            "tls" | "yamux" | "h2" => Err(format!(
-                "\"{text}\" is not built yet in {version}: use quic or auto"
+            "tls" => Ok(Self::Tls),
+            "yamux" | "h2" => Err(format!(
+                "\"{text}\" is not built yet in {version}: use quic, tls or auto"
             )),
             _ => Err(format!(
-                "unknown value {text:?}; expected one of auto, quic"
+                "unknown value {text:?}; expected one of auto, quic, tls"
             )),
         }
     }

@@ -144,12 +144,12 @@ fn arguments_make_a_configuration_without_a_file() {
 /// What stands below the smallest file, from line 5, and all that is said about it.
 const WRONG: &[(&str, &str)] = &[
     (
-        "transport = \"tls\"",
-        "client.toml:5:13: edge.transport: \"tls\" is not built yet in 0.1.0: use quic or auto",
+        "transport = \"h2\"",
+        "client.toml:5:13: edge.transport: \"h2\" is not built yet in 0.1.0: use quic, tls or auto",
     ),
     (
         "transport = \"tcp\"",
-        "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic",
+        "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic, tls",
     ),
     (
         "edges = 9",

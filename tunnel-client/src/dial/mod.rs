@@ -1,26 +1,54 @@
-//! One attempt to reach an edge: socket, TLS, Hello.
+//! Attempts to reach an edge: socket, TLS, Hello.
+//!
+//! ```text
+//! ways ──▶ race: socket, TLS, who is it ──first of them──▶ greet: Hello ──▶ a session
+//! ```
 
 mod quic;
+mod race;
+mod tcp;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use certs::{Identity, Role};
 use relay::driver::handshake::{Established, HandshakeError, initiate};
 use relay::proto::{Close, Hello, WorkerHint};
-use relay::transport::{Connection, ConnectionLost};
+use relay::transport::{Connection, ConnectionLost, TransportKind};
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) use quic::QuicDialer;
+pub(crate) use race::{Finish, Race};
+pub(crate) use tcp::TcpDialer;
 
 /// What every attempt needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     pub(crate) quic: QuicDialer,
+    pub(crate) tcp: TcpDialer,
     /// One deadline over everything.
     pub(crate) timeout: Duration,
 }
 
+/// How an edge may be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: TransportKind,
+}
+
 /// A connection to an edge, and which edge proved to be at its other end.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) way: Way,
+    connection: Arc<dyn Connection>,
+    edge: String,
+    /// For Hello too.
+    deadline: Instant,
+}
+
+/// A session with an edge that has begun.
 #[derive(Debug)]
 pub(crate) struct Reached {
     pub(crate) established: Established,
@@ -37,10 +65,16 @@ pub(crate) enum DialError {
     },
     #[error("{address}: {0}", address = .1)]
     Unusable(String, SocketAddr),
-    #[error("{address}: no answer within {timeout:?}; is UDP let through to it?")]
+    #[error("{address}: {error}; does an edge listen there, and is TCP let through to it?")]
+    Connect {
+        address: SocketAddr,
+        error: std::io::Error,
+    },
+    #[error("{address}: no answer within {timeout:?}; is {over} let through to it?")]
     Timeout {
         address: SocketAddr,
         timeout: Duration,
+        over: &'static str,
     },
     #[error("{address}: TLS failed: {explanation}")]
     Tls {
@@ -63,6 +97,7 @@ impl DialError {
                 ..
             } => Some(close),
             Self::Socket { .. }
+            | Self::Connect { .. }
             | Self::Unusable(..)
             | Self::Timeout { .. }
             | Self::Tls { .. }
@@ -97,32 +132,57 @@ impl DialError {
 }
 
 impl Dialer {
-    /// Reaches the edge at `address`, or says why not.
-    pub(crate) async fn dial(
-        &self,
-        address: SocketAddr,
-        hint: Option<WorkerHint>,
-        hello: Hello,
-    ) -> Result<Reached, DialError> {
-        let timeout = self.timeout;
-        tokio::time::timeout(timeout, self.dial_now(address, hint, hello))
-            .await
-            .unwrap_or(Err(DialError::Timeout { address, timeout }))
-    }
-
-    async fn dial_now(
-        &self,
-        address: SocketAddr,
-        hint: Option<WorkerHint>,
-        hello: Hello,
-    ) -> Result<Reached, DialError> {
-        let connection = self.quic.connect(address, hint).await?;
+    /// Connects over one transport, as far as the proof that an edge is at the other end.
+    async fn connect(&self, way: Way, hint: Option<WorkerHint>) -> Result<Connected, DialError> {
+        let address = way.address;
+        let deadline = Instant::now() + self.timeout;
+        let connecting = async {
+            match way.transport {
+                TransportKind::Quic => self.quic.connect(address, hint).await,
+                TransportKind::Tls => self.tcp.connect(address, hint).await,
+            }
+        };
+        let connected = timeout_at(deadline, connecting).await;
+        let connection = connected.unwrap_or_else(|_| Err(self.timed_out(way)))?;
         let edge =
             edge_name(connection.as_ref()).map_err(|error| DialError::unusable(address, &error))?;
-        match initiate(connection, hello).await {
-            Ok(established) => Ok(Reached { established, edge }),
-            Err(HandshakeError::Lost(lost)) => Err(DialError::lost(address, lost)),
-            Err(error) => Err(DialError::Handshake { address, error }),
+        Ok(Connected {
+            way,
+            connection,
+            edge,
+            deadline,
+        })
+    }
+
+    /// Says Hello on a connection. Only the one that is to be used hears it.
+    pub(crate) async fn greet(
+        &self,
+        connected: Connected,
+        hello: Hello,
+    ) -> Result<Reached, DialError> {
+        let Connected {
+            way,
+            connection,
+            edge,
+            deadline,
+        } = connected;
+        let address = way.address;
+        match timeout_at(deadline, initiate(connection, hello)).await {
+            Ok(Ok(established)) => Ok(Reached { established, edge }),
+            Ok(Err(HandshakeError::Lost(lost))) => Err(DialError::lost(address, lost)),
+            Ok(Err(error)) => Err(DialError::Handshake { address, error }),
+            Err(_) => Err(self.timed_out(way)),
+        }
+    }
+
+    fn timed_out(&self, way: Way) -> DialError {
+        DialError::Timeout {
+            address: way.address,
+            timeout: self.timeout,
+            over: match way.transport {
+                TransportKind::Quic => "UDP",
+                TransportKind::Tls => "TCP",
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 //! One port number serves every transport: QUIC on UDP, the others on TCP, told apart by ALPN.
 
 mod quic;
+mod tcp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,49 +11,88 @@ use std::sync::Arc;
 
 use quinn::EndpointConfig;
 use relay::WorkerHandle;
+use relay::listen::BindError;
+use relay::transport::SessionBounds;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Admission;
 use quic::QuicListener;
+use tcp::TcpListener;
+
+/// How often a port is looked for that is free for UDP and TCP, if any port will do.
+const TRIES: usize = 16;
 
 /// A bound address that nobody is served at yet.
 #[derive(Debug)]
 pub(crate) struct TunnelListener {
     quic: QuicListener,
+    tcp: TcpListener,
     address: SocketAddr,
+}
+
+/// What connections of each transport begin with.
+#[derive(Clone, Debug)]
+pub(crate) struct TunnelSetup {
+    pub(crate) endpoint: EndpointConfig,
+    pub(crate) quic: quinn::ServerConfig,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) bounds: SessionBounds,
 }
 
 /// Why the tunnel's address cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (UDP): {error}; {hint}")]
-pub struct TunnelBindError {
-    address: SocketAddr,
-    error: io::Error,
-    hint: &'static str,
+pub enum TunnelBindError {
+    /// Not for UDP.
+    #[error("cannot listen on {address} (UDP): {error}; {hint}")]
+    Udp {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+        /// What may help.
+        hint: &'static str,
+    },
+    /// Not for TCP.
+    #[error("{0} (TCP)")]
+    Tcp(#[from] BindError),
 }
 
 impl TunnelListener {
     /// Binds on `worker`, whose loop will receive what comes first of each connection.
     pub(crate) async fn bind(
         address: SocketAddr,
-        endpoint: EndpointConfig,
-        server: quinn::ServerConfig,
+        setup: TunnelSetup,
         worker: &WorkerHandle,
     ) -> Result<Self, TunnelBindError> {
-        let bind = move || {
-            let quic = QuicListener::bind(address, endpoint, server)?;
-            let address = quic.address()?;
-            Ok(Self { quic, address })
+        let bind = async move {
+            let mut tries = 1;
+            loop {
+                match Self::bind_here(address, &setup) {
+                    Err(TunnelBindError::Tcp(BindError::InUse { .. }))
+                        if address.port() == 0 && tries < TRIES =>
+                    {
+                        tries += 1;
+                    }
+                    bound => return bound,
+                }
+            }
         };
-        let bound = worker.spawn(async move { bind() }).await;
-        bound
-            .expect("binding does not panic and its worker outlives it")
-            .map_err(|error: io::Error| TunnelBindError {
-                address,
-                hint: hint(&error),
-                error,
-            })
+        let bound = worker.spawn(bind).await;
+        bound.expect("binding does not panic and its worker outlives it")
+    }
+
+    fn bind_here(address: SocketAddr, setup: &TunnelSetup) -> Result<Self, TunnelBindError> {
+        let (endpoint, server) = (setup.endpoint.clone(), setup.quic.clone());
+        let udp = QuicListener::bind(address, endpoint, server)
+            .and_then(|quic| Ok((quic.address()?, quic)));
+        let (address, quic) = udp.map_err(|error| TunnelBindError::Udp {
+            address,
+            hint: hint(&error),
+            error,
+        })?;
+        let tcp = TcpListener::bind(address, setup.tls.clone(), setup.bounds)?;
+        Ok(Self { quic, tcp, address })
     }
 
     /// Where it listens; the port is the real one if 0 was asked for.
@@ -68,7 +108,11 @@ impl TunnelListener {
         room: Arc<Semaphore>,
         stop: CancellationToken,
     ) {
-        self.quic.serve(admission, room, stop).await;
+        tokio::join!(
+            self.quic
+                .serve(admission.clone(), room.clone(), stop.clone()),
+            self.tcp.serve(admission, room, stop),
+        );
     }
 }
 

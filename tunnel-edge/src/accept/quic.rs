@@ -8,6 +8,7 @@ use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use relay::transport::quic::{QuicConnection, shown_hint, udp_socket};
 use relay::transport::{Connection, ConnectionLost};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -59,7 +60,9 @@ impl QuicListener {
                 let tasks = admission.tasks.clone();
                 let admitting = {
                     let worker = worker.clone();
-                    async move { admission.admit(connect(incoming), worker, permit).await }
+                    let deadline = Instant::now() + admission.handshake_timeout;
+                    let connecting = connect(incoming);
+                    async move { admission.admit(connecting, deadline, worker, permit).await }
                 };
                 worker.spawn(tasks.track_future(admitting.instrument(span)));
             }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, process::Output};
 use crate::support::{CLUSTER, Plane};
 
 /// The transports that every suite runs on, by the names of the configuration.
-const TRANSPORTS: &[&str] = &["quic"];
+const TRANSPORTS: &[&str] = &["quic", "tls"];
 
 /// The service that the server under test is, in both directions.
 const SERVICE: &str = "peer";

@@ -13,9 +13,21 @@ use flood::FloodLimit;
 /// Which variable says what is logged, in the words of `tracing`'s filters; default `info`.
 const LOG_VARIABLE: &str = "CAUSEWAY_LOG";
 
+/// The message of the line that says why a process ends, which is in its field `error`.
+pub(crate) const LAST_WORDS: &str = "cannot go on";
+
 /// Dropping it at the end of the process logs what is still to be said.
 #[derive(Debug)]
-pub(crate) struct Logging(FloodLimit);
+pub(crate) struct Logging {
+    limit: FloodLimit,
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    ForPeople,
+    Json,
+}
 
 /// Starts to log. Each line carries its spans: where a line is about a stream, that is
 /// `accept` (or `dial`) > `session` > `stream`.
@@ -28,18 +40,35 @@ pub(crate) fn start() -> Result<Logging, String> {
         .with(filter)
         .with(limit.clone());
     let lines = fmt::layer().with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        subscriber.with(lines).init();
+    let format = if std::io::stderr().is_terminal() {
+        Format::ForPeople
     } else {
-        // The list of spans ends with the current one.
-        let json = lines.json().flatten_event(true).with_current_span(false);
-        subscriber.with(json).init();
+        Format::Json
+    };
+    match format {
+        Format::ForPeople => subscriber.with(lines).init(),
+        Format::Json => {
+            // The list of spans ends with the current one.
+            let json = lines.json().flatten_event(true).with_current_span(false);
+            subscriber.with(json).init();
+        }
     }
-    Ok(Logging(limit))
+    Ok(Logging { limit, format })
+}
+
+impl Logging {
+    /// Says why the process ends, in the format of the log; also if the filter lets nothing through.
+    pub(crate) fn last_words(&self, error: &str) {
+        if self.format == Format::Json && tracing::enabled!(tracing::Level::ERROR) {
+            tracing::error!(error, "{LAST_WORDS}");
+        } else {
+            eprintln!("error: {error}");
+        }
+    }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.0.tell();
+        self.limit.tell();
     }
 }

@@ -3,6 +3,9 @@
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use relay::settings::{ListenAddr, Problems};
@@ -11,6 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check::EXIT_CONFIGURATION;
 use crate::logging;
+
+/// The exit status of a process that was told to stop twice.
+const EXIT_FAILURE: i32 = 1;
+
+/// How long such a process may take to say so.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How a parent process that started this one talks to it.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -42,43 +51,28 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let _logging = match logging::start() {
+    let logging = match logging::start() {
         Ok(logging) => logging,
         Err(problem) => {
             eprintln!("error: {problem}");
             return Ok(ExitCode::from(EXIT_CONFIGURATION));
         }
     };
+    let stop = CancellationToken::new();
+    obey_signals(supervision, stop.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let running = process(stop.clone());
-        let told = told_to_stop(supervision)?;
-        tokio::pin!(running);
-        let done = tokio::select! {
-            done = &mut running => done,
-            () = told => {
-                stop.cancel();
-                let again = told_to_stop(Supervision { supervised: false })?;
-                tokio::select! {
-                    done = &mut running => done,
-                    () = again => {
-                        eprintln!("told to stop again: not waiting for streams any longer");
-                        return Ok(ExitCode::FAILURE);
-                    }
-                }
-            }
-        };
-        match done {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) if is_configuration(&error) => {
-                eprintln!("error: {error}");
-                Ok(ExitCode::from(EXIT_CONFIGURATION))
-            }
-            Err(error) => Err(error.into()),
+    Ok(match runtime.block_on(process(stop)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_configuration(&error) => {
+            logging.last_words(&error.to_string());
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+        Err(error) => {
+            logging.last_words(&format!("{:#}", anyhow::Error::from(error)));
+            ExitCode::FAILURE
         }
     })
 }
@@ -89,11 +83,19 @@ pub(crate) fn refuse(problems: &Problems) -> ExitCode {
     ExitCode::from(EXIT_CONFIGURATION)
 }
 
-fn told_to_stop(supervision: Supervision) -> anyhow::Result<impl Future<Output = ()>> {
+/// Cancels `stop` when the process is told to stop, and ends it when it is told again. On a thread
+/// of its own: whatever keeps the others, be it a file that blocks, does not keep this one.
+fn obey_signals(supervision: Supervision, stop: CancellationToken) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start to listen for signals")?;
+    let entered = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    drop(entered);
     let parent = supervision.supervised.then(parent_gone);
-    Ok(async move {
+    let obeying = async move {
         let parent_gone = async {
             match &parent {
                 Some(gone) => gone.cancelled().await,
@@ -105,7 +107,30 @@ fn told_to_stop(supervision: Supervision) -> anyhow::Result<impl Future<Output =
             _ = terminate.recv() => {}
             () = parent_gone => {}
         }
-    })
+        stop.cancel();
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        end_now()
+    };
+    let thread = thread::Builder::new().name("signals".into());
+    thread
+        .spawn(move || runtime.block_on(obeying))
+        .context("cannot start to listen for signals")?;
+    Ok(())
+}
+
+/// Ends the process, whatever its threads do.
+fn end_now() -> ! {
+    let (said, heard) = sync_channel(1);
+    // If nobody reads the log, saying it would wait for good.
+    let _thread = thread::Builder::new().spawn(move || {
+        tracing::warn!("told to stop again: not waiting for streams any longer");
+        let _ = said.send(());
+    });
+    let _ = heard.recv_timeout(LAST_WORD);
+    std::process::exit(EXIT_FAILURE)
 }
 
 /// Cancelled when stdin is closed: whoever held its other end is gone. A thread of its own, since
@@ -113,7 +138,7 @@ fn told_to_stop(supervision: Supervision) -> anyhow::Result<impl Future<Output =
 fn parent_gone() -> CancellationToken {
     let gone = CancellationToken::new();
     let tell = gone.clone();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         tell.cancel();
     });

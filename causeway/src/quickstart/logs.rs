@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::logging::LAST_WORDS;
 use crate::status::printable;
 
 /// No more of a log is looked at; a tail is much shorter.
@@ -36,6 +37,10 @@ impl Tail {
         let mut tail = Self::default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             match serde_json::from_str::<Map<String, Value>>(line) {
+                Ok(event) if event.get("message").is_some_and(|said| said == LAST_WORDS) => {
+                    let error = event.get("error").and_then(Value::as_str);
+                    tail.said.push(printable(error.unwrap_or(LAST_WORDS)));
+                }
                 Ok(event) => tail.logged.push(readable(event)),
                 Err(_) => {
                     let line = line.strip_prefix("error: ").unwrap_or(line);
@@ -90,6 +95,7 @@ mod tests {
     fn what_was_said_and_what_was_logged_are_told_apart() {
         let text = r#"{"timestamp":"2026-11-21T00:04:05.123Z","level":"INFO","message":"edge started","edge":"demo","ingresses":1,"target":"tunnel_edge::run"}
 error: cannot listen on 127.0.0.1:8080: address in use
+{"timestamp":"2026-11-21T00:04:06.123Z","level":"ERROR","message":"cannot go on","error":"no threads","target":"causeway::logging"}
 
 not JSON "at" all
 "#;
@@ -98,6 +104,7 @@ not JSON "at" all
             tail.said,
             [
                 "cannot listen on 127.0.0.1:8080: address in use",
+                "no threads",
                 "not JSON \"at\" all"
             ]
         );

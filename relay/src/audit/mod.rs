@@ -19,7 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -33,13 +35,25 @@ pub(crate) use self::record::{Entry, Recording, direction};
 /// How many records may wait to be written. At about 500 bytes each, some 2 MiB.
 const QUEUE: usize = 4096;
 
-/// Where records go. Dropping it writes what waits, and returns when it is written.
+/// How long the end of a process waits for what is not written yet. A pipe whose reader has
+/// stopped, or a disk that is away, would keep it for good.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// Where records go. Dropping it is [closing](Self::close) it.
 #[derive(Debug)]
 pub struct AuditLog {
     /// `None` once it is closed.
     queue: Mutex<Option<SyncSender<String>>>,
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    writer: Mutex<Option<Writer>>,
     counts: Arc<Counts>,
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+struct Writer {
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended; nothing ever comes.
+    running: Receiver<std::convert::Infallible>,
 }
 
 /// The audit log cannot be opened.
@@ -56,6 +70,8 @@ pub struct AuditLogError {
 #[derive(Debug, Default)]
 struct Counts {
     records: Family<Outcome, Counter>,
+    /// All that there were, whatever became of them.
+    submitted: AtomicU64,
     /// Since the last record that said so.
     lost: AtomicU64,
 }
@@ -67,18 +83,24 @@ struct Outcome {
 
 impl Counts {
     fn written(&self, records: u64) {
-        let outcome = "written";
-        self.records
-            .get_or_create(&Outcome { outcome })
-            .inc_by(records);
+        self.of("written").inc_by(records);
     }
 
     fn lost(&self, records: u64) {
         self.lost.fetch_add(records, Ordering::Relaxed);
-        let outcome = "lost";
-        self.records
-            .get_or_create(&Outcome { outcome })
-            .inc_by(records);
+        self.of("lost").inc_by(records);
+    }
+
+    /// How many are neither written nor lost yet.
+    fn waiting(&self) -> u64 {
+        let settled = self.of("written").get() + self.of("lost").get();
+        self.submitted
+            .load(Ordering::Relaxed)
+            .saturating_sub(settled)
+    }
+
+    fn of(&self, outcome: &'static str) -> Counter {
+        self.records.get_or_create_owned(&Outcome { outcome })
     }
 }
 
@@ -101,19 +123,24 @@ impl AuditLog {
         let file = writer::AuditFile::open(path).map_err(failed)?;
         let (queue, records) = sync_channel(QUEUE);
         let counted = counts.clone();
-        let writer = std::thread::Builder::new()
+        let (ends, running) = sync_channel(0);
+        let thread = std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || writer::run(file, &records, &counted))
+            .spawn(move || {
+                let _ends = ends;
+                writer::run(file, &records, &counted);
+            })
             .map_err(failed)?;
         Ok(Arc::new(Self {
             queue: Mutex::new(Some(queue)),
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(Some(Writer { thread, running })),
             counts,
         }))
     }
 
     /// Takes a line over. Never waits.
     pub(crate) fn submit(&self, line: String) {
+        self.counts.submitted.fetch_add(1, Ordering::Relaxed);
         let full = match &*self.queue.lock() {
             Some(queue) => match queue.try_send(line) {
                 Ok(()) => false,
@@ -126,13 +153,28 @@ impl AuditLog {
         }
     }
 
-    /// Writes what waits, and takes nothing more. Blocks for as long as the disk does.
+    /// Writes what waits, and takes nothing more. Blocks for at most 5 s: what is not written by
+    /// then is lost, and its thread ends with the process.
     pub fn close(&self) {
         drop(self.queue.lock().take());
-        if let Some(writer) = self.writer.lock().take()
-            && writer.join().is_err()
-        {
-            tracing::error!("the audit log's thread panicked");
+        let Some(Writer { thread, running }) = self.writer.lock().take() else {
+            return;
+        };
+        match running.recv_timeout(LAST_WRITES) {
+            Ok(never) => match never {},
+            Err(RecvTimeoutError::Disconnected) => {
+                if thread.join().is_err() {
+                    tracing::error!("the audit log's thread panicked");
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let lost = self.counts.waiting();
+                self.counts.lost(lost);
+                tracing::error!(
+                    lost,
+                    "the audit log takes nothing any more: records are lost"
+                );
+            }
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use super::{Counts, record};
 
@@ -73,7 +76,12 @@ impl AuditFile {
             .create(true)
             .append(true)
             .mode(OWNER_ONLY)
-            .open(path)?;
+            // Opening a pipe that nobody reads is an error this way, and otherwise waits for good.
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)
+            .map_err(|error| explain(path, error))?;
+        // A pipe that is full for a moment is to be waited for.
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
@@ -114,6 +122,20 @@ impl AuditFile {
         *self = Self::open(&self.path)?;
         Ok(())
     }
+}
+
+/// "No such device or address", in words that help (fifo(7), unix(7)).
+fn explain(path: &Path, error: io::Error) -> io::Error {
+    if Errno::from_io_error(&error) != Some(Errno::NXIO) {
+        return error;
+    }
+    let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+    let message = match kind {
+        Ok(kind) if kind.is_fifo() => "it is a pipe that nobody reads; start its reader first",
+        Ok(kind) if kind.is_socket() => "it is a socket, which cannot be opened as a file",
+        Ok(_) | Err(_) => return error,
+    };
+    io::Error::new(error.kind(), message)
 }
 
 #[cfg(test)]

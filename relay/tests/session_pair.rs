@@ -255,6 +255,7 @@ impl Pair {
                         | Event::Connected(_)
                         | Event::Room
                         | Event::Idle
+                        | Event::Suspect
                         | Event::RoundTrip(_) => {}
                         Event::Services(_) | Event::Draining | Event::Closed(_) | Event::Dead => {
                             panic!("{event:?}")

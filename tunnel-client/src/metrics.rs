@@ -10,6 +10,7 @@ use relay::transport::TransportKind;
 #[derive(Debug)]
 pub(crate) struct ClientMetrics {
     attempts: Family<Attempted, Counter>,
+    moves: Family<MovedTo, Counter>,
     dials: Family<Outcome, Counter>,
     forwarded: Family<Outcome, Counter>,
     /// Streams for services that are not on the allow-list.
@@ -23,6 +24,11 @@ struct Attempted {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MovedTo {
+    to: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
 }
@@ -31,6 +37,7 @@ impl ClientMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             attempts: Family::default(),
+            moves: Family::default(),
             dials: Family::default(),
             forwarded: Family::default(),
             refused: Counter::default(),
@@ -39,6 +46,11 @@ impl ClientMetrics {
             "causeway_edge_attempts",
             "Attempts to reach an edge, by transport and outcome",
             metrics.attempts.clone(),
+        );
+        registry.register(
+            "causeway_transport_moves",
+            "Sessions that were begun beside an older one because another transport is better",
+            metrics.moves.clone(),
         );
         registry.register(
             "causeway_target_dials",
@@ -62,6 +74,10 @@ impl ClientMetrics {
         let transport = transport.label();
         let attempted = Attempted { transport, outcome };
         self.attempts.get_or_create(&attempted).inc();
+    }
+
+    pub(crate) fn moved(&self, to: TransportKind) {
+        self.moves.get_or_create(&MovedTo { to: to.label() }).inc();
     }
 
     pub(crate) fn dialled(&self, outcome: &'static str) {

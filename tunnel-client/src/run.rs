@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::dial::{Dialer, QuicDialer, TcpDialer};
 use crate::expose::Exposes;
 use crate::forward::Forwards;
-use crate::keep::Keeper;
+use crate::keep::{Keeper, Retired};
 use crate::link::Link;
 use crate::metrics::ClientMetrics;
 use crate::replica::{Replica, ReplicaError};
@@ -116,6 +116,7 @@ pub async fn run(
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
     let workers = Workers::start(config.workers, "worker").map_err(StartError::Threads)?;
     let link = Link::new();
+    let retired = Arc::new(Retired::default());
     let exposes = Arc::new(Exposes::new(metrics.clone()));
     let forwards = Forwards::new(workers.first().clone(), link.clone(), metrics.clone());
     let forwards = Arc::new(forwards);
@@ -128,6 +129,7 @@ pub async fn run(
         started,
         reloads: reloads.clone(),
         link: link.clone(),
+        retired: retired.clone(),
         exposes: exposes.clone(),
         forwards: forwards.clone(),
         admin: listeners.admin_address(),
@@ -161,6 +163,7 @@ pub async fn run(
         exposes: exposes.clone(),
         metrics,
         link,
+        retired,
     };
     let grace = config.session.drain;
     let served = CancellationToken::new();

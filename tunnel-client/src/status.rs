@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use certs::Material;
 use certs::validity::rfc3339;
+use relay::Session;
 use relay::admin::{Readiness, Told};
 use relay::settings::{ListenAddr, Reloads};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::expose::Exposes;
 use crate::forward::Forwards;
+use crate::keep::Retired;
 use crate::link::{DialState, Link, Live};
 
 /// Everything that is told, and where it comes from.
@@ -21,6 +23,7 @@ pub(crate) struct Status {
     pub(crate) started: SystemTime,
     pub(crate) reloads: Arc<Reloads>,
     pub(crate) link: Arc<Link>,
+    pub(crate) retired: Arc<Retired>,
     pub(crate) exposes: Arc<Exposes>,
     pub(crate) forwards: Arc<Forwards>,
     pub(crate) admin: Option<ListenAddr>,
@@ -49,6 +52,7 @@ impl Told for Status {
                 "telemetry": self.telemetry.as_ref().map(ToString::to_string),
             },
             "sessions": self.link.live().iter().map(session).collect::<Vec<_>>(),
+            "retired_sessions": self.retired.sessions().iter().map(retired).collect::<Vec<_>>(),
             "exposes": self.exposes.targets().into_iter().map(|(service, target)| {
                 json!({"service": service.as_str(), "target": target})
             }).collect::<Vec<_>>(),
@@ -124,6 +128,18 @@ fn session(live: &Live) -> Value {
         "bytes_received": snapshot.bytes_received,
         "key_exchange": snapshot.key_exchange,
         "version": live.edge_software,
+    })
+}
+
+/// A session that takes no new streams.
+fn retired(session: &Session) -> Value {
+    let snapshot = session.snapshot();
+    json!({
+        "id": session.id().to_string(),
+        "transport": snapshot.transport.label(),
+        "remote": snapshot.remote.to_string(),
+        "suspect": snapshot.suspect,
+        "streams": snapshot.streams,
     })
 }
 

@@ -183,6 +183,7 @@ impl Admission {
             beside: hello.beside,
             software: hello.software,
             since: SystemTime::now(),
+            left: false,
         };
         let registered = match self.registry.register(cluster, entry) {
             Ok(registered) => Some(registered),

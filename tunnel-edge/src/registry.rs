@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) beside: Vec<SessionId>,
     pub(crate) software: String,
     pub(crate) since: SystemTime,
+    /// Its client has begun another one beside it. It may not be able to say so on this one.
+    pub(crate) left: bool,
 }
 
 /// Takes the session out again when dropped.
@@ -100,6 +102,9 @@ impl Registry {
         }
         let is_over = |old: &mut Entry| old.replica == entry.replica && !entry.is_beside(old);
         let superseded: Vec<_> = entries.extract_if(.., is_over).collect();
+        for old in entries.iter_mut().filter(|old| entry.is_beside(old)) {
+            old.left = true;
+        }
         entries.push(entry.clone());
         drop(clusters);
         for old in superseded {
@@ -123,7 +128,9 @@ impl Registry {
         let entries = clusters.get(cluster)?;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let in_turn = (0..entries.len()).map(|nth| &entries[(first + nth) % entries.len()]);
-        let usable = |entry: &&Entry| entry.session.is_open() && !entry.session.is_peer_draining();
+        let usable = |entry: &&Entry| {
+            entry.session.is_open() && !entry.session.is_peer_draining() && !entry.left
+        };
         in_turn
             .clone()
             .find(usable)

@@ -360,6 +360,11 @@ impl Session {
         self.shared.answered().is_cancelled()
     }
 
+    /// Waits until an answer to a Ping is overdue: the connection may be dead. Cancel-safe.
+    pub async fn suspect(&self) {
+        self.shared.suspect().await;
+    }
+
     /// Waits until the peer says that it is stopping. Cancel-safe.
     pub async fn peer_draining(&self) {
         self.shared.draining().cancelled().await;

@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     idle: Notify,
     services: watch::Sender<Vec<ServiceInfo>>,
     draining: CancellationToken,
+    suspect: watch::Sender<bool>,
     closed: CancellationToken,
     reason: OnceLock<Closed>,
     answered: CancellationToken,
@@ -134,6 +135,7 @@ impl Shared {
             idle: Notify::new(),
             services: watch::Sender::new(services),
             draining: CancellationToken::new(),
+            suspect: watch::Sender::new(false),
             closed: CancellationToken::new(),
             reason: OnceLock::new(),
             answered: CancellationToken::new(),
@@ -197,6 +199,10 @@ impl Shared {
             Event::RoundTrip(rtt) => {
                 self.metrics.round_trip.observe(rtt.as_secs_f64());
                 self.answered.cancel();
+                self.suspect.send_replace(false);
+            }
+            Event::Suspect => {
+                self.suspect.send_replace(true);
             }
             Event::Closed(close) => self.end(ClosedBy::Peer, close),
             Event::Dead => self.end(
@@ -408,6 +414,13 @@ impl Shared {
             by: ClosedBy::Local,
             close: close(CloseCode::Shutdown, ""),
         })
+    }
+
+    /// Waits until an answer to a Ping is overdue.
+    pub(super) async fn suspect(&self) {
+        let mut suspect = self.suspect.subscribe();
+        // The sender is here, so it cannot fail.
+        let _ = suspect.wait_for(|suspect| *suspect).await;
     }
 
     pub(super) fn draining(&self) -> &CancellationToken {

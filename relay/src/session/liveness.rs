@@ -38,6 +38,8 @@ pub enum Verdict {
     Alive,
     /// Send a Ping with this number.
     Ping(u64),
+    /// The answer to the last one is overdue, which is said once.
+    Suspect,
     /// Give the connection up.
     Dead,
 }
@@ -61,6 +63,7 @@ pub struct Liveness {
 struct SentPing {
     nonce: u64,
     at: Instant,
+    told_overdue: bool,
 }
 
 impl Liveness {
@@ -113,18 +116,34 @@ impl Liveness {
         self.rtt
     }
 
-    /// A Ping is a second later answered than the round trip allows.
+    /// Nothing was heard since a Ping, a second longer than the round trip allows.
     pub fn is_suspect(&self, now: Instant) -> bool {
-        let allowed = self.rtt.unwrap_or_default() * 2 + Duration::from_secs(1);
-        self.ping.is_some_and(|ping| now >= ping.at + allowed)
+        self.unheard_ping()
+            .is_some_and(|ping| now >= self.overdue_at(ping))
+    }
+
+    /// The Ping since which nothing was heard. Its answer may be late behind much else, but then
+    /// that is heard.
+    fn unheard_ping(&self) -> Option<SentPing> {
+        self.ping.filter(|ping| self.heard_at <= ping.at)
+    }
+
+    fn overdue_at(&self, ping: SentPing) -> Instant {
+        ping.at + self.rtt.unwrap_or_default() * 2 + Duration::from_secs(1)
+    }
+
+    /// When there will be reason to say that the answer is overdue.
+    fn suspect_at(&self) -> Option<Instant> {
+        let ping = self.unheard_ping().filter(|ping| !ping.told_overdue)?;
+        Some(self.overdue_at(ping))
     }
 
     /// When [`Self::check`] wants to be called.
     pub fn deadline(&self) -> Instant {
-        match self.ping_due() {
-            Some(due) => due.min(self.dead_at()),
-            None => self.dead_at(),
-        }
+        [self.ping_due(), self.suspect_at()]
+            .into_iter()
+            .flatten()
+            .fold(self.dead_at(), Instant::min)
     }
 
     /// Judges.
@@ -139,6 +158,12 @@ impl Liveness {
         if now >= dead_at {
             return Verdict::Dead;
         }
+        if self.suspect_at().is_some_and(|due| now >= due)
+            && let Some(ping) = &mut self.ping
+        {
+            ping.told_overdue = true;
+            return Verdict::Suspect;
+        }
         match self.ping_due() {
             Some(due) if now >= due => self.send_ping(now),
             Some(_) | None => Verdict::Alive,
@@ -149,7 +174,11 @@ impl Liveness {
         let nonce = self.next_nonce;
         self.next_nonce += 1;
         self.jitter = next_random(self.jitter);
-        self.ping = Some(SentPing { nonce, at: now });
+        self.ping = Some(SentPing {
+            nonce,
+            at: now,
+            told_overdue: false,
+        });
         Verdict::Ping(nonce)
     }
 
@@ -228,10 +257,25 @@ mod tests {
             let due = liveness.deadline();
             assert!((start + SECOND * 9 / 2..=start + SECOND * 11 / 2).contains(&due));
             assert!(matches!(liveness.check(due), Verdict::Ping(_)));
+            let overdue = liveness.deadline();
+            assert!((due + SECOND..due + SECOND * 2).contains(&overdue));
+            assert!(!liveness.is_suspect(overdue - SECOND / 1000));
+            assert!(liveness.is_suspect(overdue));
+            assert_eq!(liveness.check(overdue), Verdict::Suspect);
+            assert_eq!(liveness.check(overdue), Verdict::Alive, "it is said once");
             assert_eq!(liveness.deadline(), start + SECOND * 15);
-            assert!(liveness.is_suspect(due + SECOND * 2));
             assert_eq!(liveness.check(start + SECOND * 15), Verdict::Dead);
         }
+    }
+
+    #[test]
+    fn a_peer_that_is_heard_is_not_suspect_however_late_its_answer() {
+        let (mut liveness, _) = answered(Opener::Initiator, true);
+        let due = liveness.deadline();
+        assert!(matches!(liveness.check(due), Verdict::Ping(_)));
+        liveness.heard(due + SECOND / 2);
+        assert!(!liveness.is_suspect(due + SECOND * 5));
+        assert_eq!(liveness.check(due + SECOND * 5), Verdict::Alive);
     }
 
     #[test]

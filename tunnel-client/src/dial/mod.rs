@@ -48,6 +48,13 @@ pub(crate) struct Connected {
     deadline: Instant,
 }
 
+impl Connected {
+    /// The round trip of its handshake.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+}
+
 /// A session with an edge that has begun.
 #[derive(Debug)]
 pub(crate) struct Reached {

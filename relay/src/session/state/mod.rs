@@ -59,6 +59,8 @@ pub enum Event {
     Services(Vec<ServiceInfo>),
     /// The peer is stopping.
     Draining,
+    /// The peer's answer to a Ping is overdue.
+    Suspect,
     /// The peer answered a Ping.
     RoundTrip(Duration),
     /// The peer closes the connection.

@@ -40,6 +40,7 @@ impl SessionState {
         match self.liveness.check(now) {
             Verdict::Alive => {}
             Verdict::Ping(nonce) => self.outbox.ping = Some(nonce),
+            Verdict::Suspect => self.events.push_back(Event::Suspect),
             Verdict::Dead => self.events.push_back(Event::Dead),
         }
     }

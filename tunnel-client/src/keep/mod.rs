@@ -6,19 +6,22 @@
 //! resolve ──▶ race: each address by each transport ────────────┘
 //!                    │
 //!                    └──reached──▶ connected ──lost──▶ resolve
+//!                                   │      ▲
+//!                                   └─seek─┘ a better one: streams finish on the old
 //! ```
+
+mod attempts;
+mod preference;
+mod retired;
+mod seek;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use rand::RngExt;
 use relay::driver::{ClosedBy, SessionOptions, StreamHandler};
-use relay::proto::{
-    Attempt, Features, Hello, Instance, Limits, ReplicaId, SOFTWARE, VersionRange, WorkerHint,
-};
+use relay::proto::{Attempt, Features, Hello, Instance, Limits, ReplicaId, SOFTWARE, VersionRange};
 use relay::settings::{Host, HostPort, format_duration};
 use relay::transport::TransportKind;
 use relay::{CloseCode, Closed, Session, WorkerHandle};
@@ -32,6 +35,10 @@ use crate::expose::Exposes;
 use crate::hello;
 use crate::link::{DialState, Link, Live};
 use crate::metrics::ClientMetrics;
+use attempts::Attempts;
+use seek::Begun;
+
+pub(crate) use retired::Retired;
 
 /// An edge that asks for more patience than this is not believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -53,53 +60,105 @@ pub(crate) struct Keeper {
     pub(crate) exposes: Arc<Exposes>,
     pub(crate) metrics: Arc<ClientMetrics>,
     pub(crate) link: Arc<Link>,
+    pub(crate) retired: Arc<Retired>,
+}
+
+/// How a session's life as the current one ended.
+enum Ended {
+    Over(Closed),
+    /// It lives on for its streams; new ones go to another.
+    Left(Session, Box<Begun>),
 }
 
 impl Keeper {
-    /// Keeps a session until `stop`, then lets the last one drain for `grace`.
+    /// Keeps a session until `stop`, then lets the last ones drain for `grace`.
     pub(crate) async fn run(self, stop: CancellationToken, grace: Duration) {
         let mut attempts = Attempts::new(&self.backoff);
+        let mut next = None;
         while !stop.is_cancelled() {
-            let Some(outcome) = stop.run_until_cancelled(self.reach(&mut attempts)).await else {
-                return;
-            };
-            let (reached, dialled) = match outcome {
-                Ok(reached) => reached,
-                Err(retry_after) => {
-                    self.wait(&mut attempts, retry_after, &stop).await;
-                    continue;
-                }
+            let (begun, left) = match next.take() {
+                Some((begun, left)) => (begun, Some(left)),
+                None => match stop.run_until_cancelled(self.reach(&mut attempts)).await {
+                    None => break,
+                    Some(Ok(begun)) => (begun, None),
+                    Some(Err(retry_after)) => {
+                        self.wait(&mut attempts, retry_after, &stop).await;
+                        continue;
+                    }
+                },
             };
             let began = Instant::now();
-            let living = self.live(reached, &mut attempts, &stop, grace);
-            let closed = living.instrument(dialled).await;
-            if began.elapsed() >= self.backoff.stable_after {
-                attempts.forget_failures();
+            let (span, way) = (begun.span.clone(), begun.way);
+            let living = self.live(begun, left, &mut attempts, &stop, grace);
+            match living.instrument(span).await {
+                Ended::Left(session, better) => {
+                    self.note_move(&mut attempts, way, better.way);
+                    next = Some((*better, session));
+                }
+                Ended::Over(closed) => {
+                    if self.is_preferred(way) && closed.by == ClosedBy::Network {
+                        attempts.preference.lost(Instant::now());
+                    }
+                    self.come_back(closed, began, &mut attempts, &stop).await;
+                }
             }
-            self.link.update(|dialing| {
-                dialing.state = DialState::Dialing;
-                dialing.last_error = Some(closed.to_string());
-            });
-            let deliberate =
-                closed.close.retry_after.is_some() || closed.close.code == CloseCode::Superseded;
-            if deliberate || began.elapsed() < self.backoff.stable_after {
-                self.wait(&mut attempts, closed.close.retry_after, &stop)
-                    .await;
-            }
+        }
+        self.retired.finished().await;
+    }
+
+    fn is_preferred(&self, way: Way) -> bool {
+        way.transport == self.transports[0]
+    }
+
+    fn note_move(&self, attempts: &mut Attempts, from: Way, to: Way) {
+        let (from_transport, to_transport) = (from.transport, to.transport);
+        tracing::info!(from = %from_transport, to = %to_transport, "new streams use another transport");
+        self.metrics.moved(to.transport);
+        if self.is_preferred(from) {
+            attempts.preference.lost(Instant::now());
+        } else if self.is_preferred(to) {
+            attempts.preference.moved(Instant::now());
+        }
+    }
+
+    /// Waits after a session, if it was short or its edge asked for it.
+    async fn come_back(
+        &self,
+        closed: Closed,
+        began: Instant,
+        attempts: &mut Attempts,
+        stop: &CancellationToken,
+    ) {
+        if began.elapsed() >= self.backoff.stable_after {
+            attempts.forget_failures();
+        }
+        self.link.update(|dialing| {
+            dialing.state = DialState::Dialing;
+            dialing.last_error = Some(closed.to_string());
+        });
+        let deliberate =
+            closed.close.retry_after.is_some() || closed.close.code == CloseCode::Superseded;
+        if deliberate || began.elapsed() < self.backoff.stable_after {
+            self.wait(attempts, closed.close.retry_after, stop).await;
         }
     }
 
     /// Tries every way once, each within a span of its own, which comes with what was reached; the
     /// error is how long an edge asked to wait.
-    async fn reach(&self, attempts: &mut Attempts) -> Result<(Reached, Span), Option<Duration>> {
+    async fn reach(&self, attempts: &mut Attempts) -> Result<Begun, Option<Duration>> {
         let addresses = self.resolve(attempts.last_address).await;
-        let ways = addresses.iter().flat_map(|address| {
+        let all = addresses.iter().flat_map(|address| {
             let transports = self.transports.iter();
             transports.map(|transport| Way {
                 address: *address,
                 transport: *transport,
             })
         });
+        let mut ways: Vec<_> = all.collect();
+        if attempts.preference.held_until(Instant::now()).is_some() {
+            // Only if nothing else leads anywhere.
+            ways.sort_by_key(|way| self.is_preferred(*way));
+        }
         let hint = attempts.hint;
         let mut race = Race::new(self.dialer.clone(), hint, self.worker.clone(), ways);
         let mut retry_after = None;
@@ -117,7 +176,7 @@ impl Keeper {
             match greeted {
                 Ok(reached) => {
                     self.metrics.attempted(way.transport, "reached");
-                    return Ok((reached, span));
+                    return Ok(Begun { reached, way, span });
                 }
                 Err(error) => {
                     self.metrics.attempted(way.transport, "failed");
@@ -157,7 +216,7 @@ impl Keeper {
             limits: self.limits,
             services: self.exposes.services(),
             continues: None,
-            beside: Vec::new(),
+            beside: self.retired.ids(),
         }
     }
 
@@ -179,14 +238,18 @@ impl Keeper {
         addresses
     }
 
-    /// Runs a session until it is over.
+    /// Runs a session until it is over, or until there is a better one. The one that was `left` for
+    /// it ends with its last stream.
     async fn live(
         &self,
-        Reached { established, edge }: Reached,
+        begun: Begun,
+        left: Option<Session>,
         attempts: &mut Attempts,
         stop: &CancellationToken,
         grace: Duration,
-    ) -> Closed {
+    ) -> Ended {
+        let Begun { reached, way, .. } = begun;
+        let Reached { established, edge } = reached;
         attempts.hint = established.ack.worker_hint.or(attempts.hint);
         let edge_software = established.ack.software.clone();
         let session = Session::start(
@@ -210,9 +273,20 @@ impl Keeper {
                 edge_software,
                 since: std::time::SystemTime::now(),
             }));
-            let closed = self.until_over(&session, stop, grace).await;
-            report_loss(&closed);
-            closed
+            if let Some(left) = left {
+                self.retired.add(left, stop.clone(), grace);
+            }
+            let over = self.until_over(&session, stop, grace);
+            tokio::select! {
+                closed = over => {
+                    report_loss(&closed);
+                    Ended::Over(closed)
+                }
+                // A client that stops looks no further.
+                Some(better) = stop.run_until_cancelled(self.seek(&session, way, attempts)) => {
+                    Ended::Left(session.clone(), Box::new(better))
+                }
+            }
         };
         living.instrument(span).await
     }
@@ -289,46 +363,6 @@ impl Keeper {
     }
 }
 
-/// What is remembered from one attempt to the next.
-struct Attempts {
-    number: u64,
-    last_address: Option<SocketAddr>,
-    hint: Option<WorkerHint>,
-    policy: ExponentialBuilder,
-    bounds: ExponentialBackoff,
-}
-
-impl Attempts {
-    fn new(settings: &BackoffSettings) -> Self {
-        let policy = ExponentialBuilder::new()
-            .with_min_delay(settings.initial)
-            .with_max_delay(settings.max)
-            .with_factor(2.0)
-            .without_max_times();
-        Self {
-            number: 0,
-            last_address: None,
-            hint: None,
-            policy,
-            bounds: policy.build(),
-        }
-    }
-
-    /// A random time up to a bound that doubles ("full jitter"), so that the clients of an edge
-    /// that comes back do not all come at once.
-    fn next_delay(&mut self) -> Duration {
-        let bound = self
-            .bounds
-            .next()
-            .expect("the number of attempts has no bound");
-        bound.mul_f64(rand::rng().random_range(0.0..=1.0))
-    }
-
-    fn forget_failures(&mut self) {
-        self.bounds = self.policy.build();
-    }
-}
-
 async fn lookup(edge: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
     match &edge.host {
         Host::Ip(ip) => Ok(vec![(*ip, edge.port).into()]),
@@ -358,46 +392,5 @@ fn report_loss(closed: &Closed) {
     match closed.by {
         ClosedBy::Local => tracing::info!(%closed, "disconnected"),
         ClosedBy::Peer | ClosedBy::Network => tracing::warn!(%closed, "disconnected"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attempts() -> Attempts {
-        Attempts::new(&BackoffSettings {
-            initial: Duration::from_millis(500),
-            max: Duration::from_secs(30),
-            stable_after: Duration::from_secs(10),
-        })
-    }
-
-    #[test]
-    fn delays_are_random_below_a_bound_that_doubles_to_its_maximum() {
-        let mut longest = [Duration::ZERO; 10];
-        for _ in 0..200 {
-            let mut attempts = attempts();
-            for (nth, longest) in longest.iter_mut().enumerate() {
-                let bound = Duration::from_millis(500 << nth).min(Duration::from_secs(30));
-                let delay = attempts.next_delay();
-                assert!(delay <= bound, "{nth}: {delay:?}");
-                *longest = delay.max(*longest);
-            }
-        }
-        assert!(
-            longest[9] > Duration::from_secs(20),
-            "jitter is full: {longest:?}"
-        );
-    }
-
-    #[test]
-    fn a_stable_session_begins_again_at_the_first_bound() {
-        let mut attempts = attempts();
-        for _ in 0..10 {
-            attempts.next_delay();
-        }
-        attempts.forget_failures();
-        assert!(attempts.next_delay() <= Duration::from_millis(500));
     }
 }

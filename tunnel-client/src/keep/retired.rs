@@ -1,0 +1,61 @@
+//! Sessions that live on only for the streams that they have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use relay::Session;
+use relay::proto::{MAX_BESIDE, SessionId};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// Longer than any stream: a session that is not stopped ends with its last one.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_millis(u32::MAX as u64);
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Retired {
+    sessions: Arc<Mutex<Vec<Session>>>,
+    tasks: TaskTracker,
+}
+
+impl Retired {
+    /// Lets a session end with its last stream, or within `grace` after `stop`.
+    pub(super) fn add(&self, session: Session, stop: CancellationToken, grace: Duration) {
+        self.sessions.lock().push(session.clone());
+        let sessions = self.sessions.clone();
+        let span = session.span().clone();
+        let ending = async move {
+            tokio::select! {
+                () = session.drain(AS_LONG_AS_IT_TAKES) => {}
+                () = stop.cancelled() => session.drain(grace).await,
+            }
+            session.finished().await;
+            sessions.lock().retain(|other| other.id() != session.id());
+            tracing::info!("the last stream of a session that was left is over");
+        };
+        self.tasks.spawn(ending.instrument(span));
+    }
+
+    /// Whether one more may live on beside the session that there is.
+    pub(super) fn has_room(&self) -> bool {
+        self.sessions.lock().len() < MAX_BESIDE - 1
+    }
+
+    /// For Hello.
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.sessions.lock().iter().map(Session::id).collect()
+    }
+
+    /// For status.
+    pub(crate) fn sessions(&self) -> Vec<Session> {
+        self.sessions.lock().clone()
+    }
+
+    /// Waits until all are over.
+    pub(super) async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

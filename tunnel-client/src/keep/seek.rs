@@ -1,0 +1,106 @@
+//! Looking for a better way to the edge while a session lives.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use relay::Session;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{Instrument, Span};
+
+use super::attempts::Attempts;
+use super::preference::is_good_enough;
+use super::{Keeper, dial_span};
+use crate::dial::{Connected, Finish, Race, Reached, Way};
+
+/// How often the preferred transport is tried while another one is used, ±10 %.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// How long to wait before another try while the connection is suspect.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A session that is better than the one that there was, or the first.
+pub(super) struct Begun {
+    pub(super) reached: Reached,
+    pub(super) way: Way,
+    pub(super) span: Span,
+}
+
+impl Keeper {
+    /// Waits for a better session than the one that was reached by `way`: over the preferred
+    /// transport, if that is another one and measures well, or over anything, if the connection is
+    /// suspect. Cancel-safe: what was begun is closed.
+    pub(super) async fn seek(&self, session: &Session, way: Way, attempts: &mut Attempts) -> Begun {
+        let preferred = self.transports[0];
+        loop {
+            let look_at = look_at(attempts);
+            let found = tokio::select! {
+                () = session.suspect(), if self.transports.len() > 1 => {
+                    let others = self.transports.iter().filter(|other| **other != way.transport);
+                    let ways = others.map(|transport| Way { transport: *transport, ..way });
+                    let found = self.look(ways.collect(), attempts).await;
+                    if found.is_none() {
+                        sleep(AGAIN).await;
+                    }
+                    found.filter(|_| session.snapshot().suspect)
+                }
+                () = sleep_until(look_at), if way.transport != preferred && self.retired.has_room() => {
+                    let ways = vec![Way { transport: preferred, ..way }];
+                    let found = self.look(ways, attempts).await;
+                    found.filter(|(connected, _)| {
+                        let good = is_good_enough(connected.rtt(), session.snapshot().rtt);
+                        if !good {
+                            self.metrics.attempted(preferred, "worse");
+                            attempts.preference.worse(Instant::now());
+                        }
+                        good
+                    })
+                }
+            };
+            let Some((connected, span)) = found else {
+                continue;
+            };
+            let way = connected.way;
+            let mut hello = self.hello(attempts);
+            hello.beside.push(session.id());
+            let greeting = self.dialer.greet(connected, hello).instrument(span.clone());
+            match greeting.await {
+                Ok(reached) => {
+                    self.metrics.attempted(way.transport, "reached");
+                    return Begun { reached, way, span };
+                }
+                Err(error) => {
+                    self.metrics.attempted(way.transport, "failed");
+                    span.in_scope(|| tracing::warn!(%error, "no better connection"));
+                }
+            }
+        }
+    }
+
+    /// Connects by the first of these ways that leads to an edge.
+    async fn look(&self, ways: Vec<Way>, attempts: &mut Attempts) -> Option<(Connected, Span)> {
+        let (dialer, hint, worker) = (self.dialer.clone(), attempts.hint, self.worker.clone());
+        let mut race = Race::new(dialer, hint, worker, ways);
+        let mut begin = |way| {
+            attempts.number += 1;
+            dial_span(attempts.number, way)
+        };
+        while let Some(Finish { way, span, outcome }) = race.next(&mut begin).await {
+            match outcome {
+                Ok(connected) => return Some((connected, span)),
+                Err(error) => {
+                    self.metrics.attempted(way.transport, "failed");
+                    span.in_scope(|| tracing::debug!(%error, "edge not reached"));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// When the preferred transport is tried next.
+fn look_at(attempts: &Attempts) -> Instant {
+    let now = Instant::now();
+    let regular = now + LOOK.mul_f64(rand::rng().random_range(0.9..=1.1));
+    let held = attempts.preference.held_until(now);
+    held.map_or(regular, |held| held.max(regular))
+}

@@ -165,6 +165,26 @@ const CASES: &[(&str, &str, Fate)] = &[
         Refused,
     ),
     (
+        "a coding beneath chunked",
+        "POST / HTTP/1.1\r\nHost: H\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        Refused,
+    ),
+    (
+        "chunked twice",
+        "POST / HTTP/1.1\r\nHost: H\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        Refused,
+    ),
+    (
+        "chunked twice, in two lines",
+        "POST / HTTP/1.1\r\nHost: H\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        Refused,
+    ),
+    (
+        "an authority for a target",
+        "GET a.test HTTP/1.1\r\nHost: H\r\n\r\n",
+        Refused,
+    ),
+    (
         "chunked not last",
         "POST / HTTP/1.1\r\nHost: H\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         Refused,

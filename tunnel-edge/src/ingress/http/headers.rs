@@ -7,7 +7,9 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, request, response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request, response,
+};
 
 use super::failure::{ERROR_HEADER, Failure};
 
@@ -30,7 +32,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// # Errors
 ///
 /// [`Failure::BadHost`] for what RFC 9112 §3.2 and RFC 9113 §8.3.1 call malformed: no host,
-/// several, one that is none, or an `:authority` that contradicts `Host`.
+/// several, one that is none, or an `:authority` that contradicts `Host`; and for a target that is
+/// an authority alone, which only CONNECT may have (RFC 9112 §3.2.3).
 pub(super) fn authority(parts: &request::Parts) -> Result<Option<Authority>, Failure> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -40,6 +43,9 @@ pub(super) fn authority(parts: &request::Parts) -> Result<Option<Authority>, Fai
     };
     let target = parts.uri.authority();
     if target.is_some_and(|target| target.as_str().contains('@')) {
+        return Err(Failure::BadHost);
+    }
+    if target.is_some() && parts.uri.scheme().is_none() && parts.method != Method::CONNECT {
         return Err(Failure::BadHost);
     }
     match (target, host) {
@@ -61,6 +67,23 @@ fn parse_host(value: &HeaderValue) -> Result<Authority, Failure> {
         return Err(Failure::BadHost);
     }
     Ok(host)
+}
+
+/// Refuses a body in any form but one that hyper undoes: there would be more codings than chunks to
+/// undo, and the origin would be told of none (RFC 9112 §6.1).
+///
+/// # Errors
+///
+/// [`Failure::TransferCodingUnsupported`]. Whoever reads the field otherwise sees the request end
+/// elsewhere, so that the connection must be closed.
+pub(super) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Failure> {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
+        (Some(_), _) => Err(Failure::TransferCodingUnsupported),
+    }
 }
 
 /// What a message's sender asked of this hop, taken out of its head.
@@ -101,16 +124,17 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
     HopByHop { upgrade, trailers }
 }
 
-/// The elements of a comma-separated field, over all its lines.
+/// The elements of a comma-separated field, over all its lines. One that is no text is nothing that
+/// is known here; those beside it count.
 pub(super) fn tokens<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'h str> {
     let lines = headers.get_all(name).into_iter();
     lines
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(|token| str::from_utf8(token).ok())
+        .map(|token| token.trim_matches([' ', '\t']))
         .filter(|token| !token.is_empty())
 }
 
@@ -166,9 +190,15 @@ pub(super) fn for_http2(parts: &mut request::Parts, host: Authority, hop: &HopBy
     }
 }
 
+/// An empty path is `/`, also in front of a query (RFC 9112 §3.2.1, RFC 9113 §8.3.1).
 fn path(uri: &Uri) -> PathAndQuery {
-    let path = uri.path_and_query().cloned();
-    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    match uri.path_and_query() {
+        None => PathAndQuery::from_static("/"),
+        // `Display` puts the slash there, which hyper relies on, but not h2.
+        Some(path) if path.as_str().starts_with('?') => PathAndQuery::try_from(path.to_string())
+            .expect("a slash in front of a query makes a path"),
+        Some(path) => path.clone(),
+    }
 }
 
 /// HTTP/2 may split `Cookie`, HTTP/1.1 may not (RFC 9113 §8.2.3).

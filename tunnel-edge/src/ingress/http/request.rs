@@ -12,7 +12,9 @@ use super::body::{OriginBody, ResponseBody};
 use super::caller::Caller;
 use super::failure::Failure;
 use super::grpc::Dialect;
-use super::headers::{authority, for_caller, for_http1, for_http2, take_hop_by_hop};
+use super::headers::{
+    authority, check_transfer_coding, for_caller, for_http1, for_http2, take_hop_by_hop,
+};
 use super::link::Link;
 use super::origin::Destination;
 use super::provenance::Provenance;
@@ -100,7 +102,9 @@ impl HttpIngress {
     /// Whether nothing more is to be heard on the connection of a request that failed so.
     fn closes_after(&self, failure: Failure, caller: &Caller) -> bool {
         match failure {
-            Failure::RequestTimeout | Failure::TooManyConnections => true,
+            Failure::RequestTimeout
+            | Failure::TooManyConnections
+            | Failure::TransferCodingUnsupported => true,
             // A proxy's next request may be another caller's.
             Failure::CallerNotAllowed => !self.settings.trusted.include(caller.peer().ip()),
             Failure::BadHost
@@ -142,6 +146,7 @@ impl HttpIngress {
             tracing::warn!(ingress = self.name, %caller, %peer, "a caller is refused: not allowed");
             return Err(Failure::CallerNotAllowed);
         }
+        check_transfer_coding(&parts.headers)?;
         let wish = Wish::of(&mut parts)?;
         let host = authority(&parts)?;
         let found = resolve(&self.settings, host.as_ref(), parts.uri.path_and_query())?;

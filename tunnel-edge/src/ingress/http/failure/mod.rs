@@ -43,6 +43,8 @@ pub(super) enum Failure {
     BadHost,
     /// The path can be read in more than one way, and where it goes depends on that.
     BadPath,
+    /// The body is in another transfer coding than `chunked`, or in several.
+    TransferCodingUnsupported,
     /// CONNECT, which belongs to another kind of ingress.
     MethodNotSupported,
     /// The ingress does not let the caller's address in.

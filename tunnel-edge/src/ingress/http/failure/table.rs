@@ -14,6 +14,7 @@
 //! | `unknown_service` | 404 | 12 | the cluster exposes no such service | cluster's admin |
 //! | `not_http` | 404 | 12 | the cluster exposes the service as plain TCP, and only a pattern leads there | cluster's admin |
 //! | `method_not_supported` | 501 | 12 | CONNECT without a protocol | caller |
+//! | `transfer_coding_unsupported` | 501 | 12 | a `Transfer-Encoding` other than one `chunked`; the connection is closed | caller |
 //! | `cluster_not_connected` | 503 | 14 | no session with the cluster; `Retry-After: 1` | retry |
 //! | `overload` | 503 | 14 | a limit was reached; `Retry-After: 1` | retry |
 //! | `draining` | 503 | 14 | the other end is stopping; `Retry-After: 1` | retry |
@@ -116,6 +117,12 @@ impl Failure {
                 S::NOT_IMPLEMENTED,
                 G::Unimplemented,
                 "CONNECT is not supported here",
+            ),
+            Self::TransferCodingUnsupported => (
+                "transfer_coding_unsupported",
+                S::NOT_IMPLEMENTED,
+                G::Unimplemented,
+                "no transfer coding but chunked is supported here",
             ),
             Self::ClusterNotConnected => (
                 "cluster_not_connected",
@@ -251,9 +258,10 @@ mod tests {
     use super::super::{Dialect, ERROR_HEADER};
     use super::*;
 
-    const OWN: [Failure; 16] = [
+    const OWN: [Failure; 17] = [
         Failure::BadHost,
         Failure::BadPath,
+        Failure::TransferCodingUnsupported,
         Failure::TooManyConnections,
         Failure::UnknownPath,
         Failure::MethodNotSupported,

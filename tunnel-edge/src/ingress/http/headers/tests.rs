@@ -47,6 +47,9 @@ fn exactly_one_host_is_asked_for() {
         (V::HTTP_11, "/", &[("host", "a/b")], bad),
         (V::HTTP_11, "http://x/", &[("host", "a")], Ok(Some("x"))),
         (V::HTTP_11, "http://x/", &[], bad),
+        (V::HTTP_11, "x", &[("host", "a")], bad),
+        (V::HTTP_11, "x:80", &[("host", "x:80")], bad),
+        (V::HTTP_10, "x", &[], bad),
         (V::HTTP_2, "http://x/", &[], Ok(Some("x"))),
         (V::HTTP_2, "http://x/", &[("host", "X")], Ok(Some("x"))),
         (V::HTTP_2, "http://x/", &[("host", "y")], bad),
@@ -60,6 +63,36 @@ fn exactly_one_host_is_asked_for() {
         let expected = expected.map(|host| host.map(str::to_owned));
         assert_eq!(found, expected, "{version:?} {uri} {headers:?}");
     }
+}
+
+#[test]
+fn one_transfer_coding_is_undone_and_no_other() {
+    let refused = Err(Failure::TransferCodingUnsupported);
+    for (codings, expected) in [
+        (&[][..], Ok(())),
+        (&["chunked"], Ok(())),
+        (&["CHUNKED"], Ok(())),
+        (&["chunked, chunked"], refused),
+        (&["chunked", "chunked"], refused),
+        (&["gzip, chunked"], refused),
+        (&["gzip", "chunked"], refused),
+        (&["chunked;q=1"], refused),
+        (&["identity"], refused),
+        (&[""], refused),
+    ] {
+        let lines = codings.iter().map(|coding| ("transfer-encoding", *coding));
+        let headers = map(&lines.collect::<Vec<_>>());
+        assert_eq!(check_transfer_coding(&headers), expected, "{codings:?}");
+    }
+}
+
+#[test]
+fn an_option_counts_beside_one_that_is_no_text() {
+    let mut headers = map(&[("x-mine", "1"), ("x-other", "2")]);
+    let options = HeaderValue::from_bytes(b"\xe9, x-mine").unwrap();
+    headers.insert(CONNECTION, options);
+    take_hop_by_hop(&mut headers);
+    assert_eq!(headers, map(&[("x-other", "2")]));
 }
 
 #[test]
@@ -124,6 +157,25 @@ fn an_http1_origin_gets_a_path_and_a_host() {
         ("transfer-encoding", "chunked"),
     ]);
     assert_eq!(parts.headers, expected);
+}
+
+#[test]
+fn an_empty_path_is_a_slash() {
+    for (target, expected) in [
+        ("http://x?y", "/?y"),
+        ("http://x?", "/?"),
+        ("http://x", "/"),
+        ("http://x/?y", "/?y"),
+        ("/y", "/y"),
+    ] {
+        let host = Authority::from_static("x");
+        let mut whole = parts(Version::HTTP_11, target, &[]);
+        for_http2(&mut whole, host, &HopByHop::default());
+        assert_eq!(whole.uri.path_and_query().unwrap().as_str(), expected);
+        let mut short = parts(Version::HTTP_11, target, &[]);
+        for_http1(&mut short, "x", &HopByHop::default(), false);
+        assert_eq!(short.uri.path_and_query().unwrap().as_str(), expected);
+    }
 }
 
 #[test]

@@ -54,6 +54,11 @@ async fn a_request_that_cannot_be_meant_is_refused() {
             "bad_host",
         ),
         (
+            "GET web--demo--acme.apps.test HTTP/1.1\r\nhost: a\r\n",
+            "400",
+            "bad_host",
+        ),
+        (
             "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n",
             "501",
             "method_not_supported",
@@ -66,6 +71,32 @@ async fn a_request_that_cannot_be_meant_is_refused() {
             answer.contains(&format!("causeway-error: {code}\r\n")),
             "{answer}"
         );
+    }
+}
+
+#[tokio::test]
+async fn nothing_more_is_heard_behind_a_body_in_several_codings() {
+    let edge = Edge::with_origin(AppProtocol::Http1, mirror).await;
+    for coding in ["gzip, chunked", "chunked, chunked"] {
+        let next = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+        let call = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: {coding}\r\n");
+        let answer = edge.raw(&format!("{call}\r\n0\r\n\r\n{next}")).await;
+        let answer = answer.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
+        let code = "causeway-error: transfer_coding_unsupported\r\n";
+        assert_eq!(answer.matches(code).count(), 1, "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+    assert!(edge.session.opened().is_empty());
+}
+
+#[tokio::test]
+async fn a_target_without_a_path_has_a_slash() {
+    for protocol in [AppProtocol::Http1, AppProtocol::H2] {
+        let edge = Edge::with_origin(protocol, mirror).await;
+        let call = format!("GET http://{HOST}?x HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n");
+        let answer = edge.raw(&format!("{call}\r\n")).await.unwrap();
+        assert!(answer.contains("/?x\n"), "{answer}");
     }
 }
 

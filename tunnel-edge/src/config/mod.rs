@@ -25,8 +25,8 @@ use relay::settings::{
 pub use callers::{Callers, CallersError};
 pub use host::{HostPattern, HostPatternError, HostTooLong};
 pub use ingress::{
-    Connections, Entry, ForwardingHeader, HostMatch, HttpLimits, HttpSettings, Ingress,
-    IngressKind, PathPrefix, Route, ServiceAddress, ServiceAddressError, TcpSettings,
+    Connections, Entry, ForwardingField, ForwardingHeader, HostMatch, HttpLimits, HttpSettings,
+    Ingress, IngressKind, PathPrefix, Route, ServiceAddress, ServiceAddressError, TcpSettings,
     TrustedProxies,
 };
 pub use upstream::{ClusterPattern, ClusterPatternError, Upstream};

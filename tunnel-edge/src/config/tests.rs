@@ -117,6 +117,7 @@ anonymous = true
 proxy_protocol_from = "10.0.0.1"
 trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
 forwarding_header = "forwarded"
+forwarding_fields = ["for", "host"]
 max_connections = 7
 max_connections_per_address = 3
 keepalive = "off"
@@ -151,6 +152,8 @@ to = "a/b/users"
     };
     assert_eq!(http.entry, None);
     assert_eq!(http.trusted.header, ForwardingHeader::Forwarded);
+    let believed = [ForwardingField::For, ForwardingField::Host];
+    assert_eq!(http.trusted.fields, believed);
     assert!(http.trusted.include("::ffff:10.1.1.1".parse().unwrap()));
     assert_eq!(http.limits.head_timeout, std::time::Duration::from_secs(3));
     assert_eq!(http.limits.max_head, 8192);
@@ -197,6 +200,21 @@ const WRONG: &[(&str, &str, &str)] = &[
         HTTP,
         "to = \"a/b/c\"\nanonymous = true\nforwarding_header = \"forwarded\"",
         "edge.toml:8:21: ingress[0].forwarding_header: nobody is believed; say who with trusted_proxies = [\"10.0.0.0/8\"]",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\nforwarding_fields = \"for\"",
+        "edge.toml:8:21: ingress[0].forwarding_fields: nobody is believed; say who with trusted_proxies = [\"10.0.0.0/8\"]",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\ntrusted_proxies = \"10.0.0.0/8\"\nforwarding_fields = [\"for\", \"by\"]",
+        "edge.toml:9:29: ingress[0].forwarding_fields[1]: unknown value \"by\"; expected some of for, proto, host",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\ntrusted_proxies = \"10.0.0.0/8\"\nforwarding_fields = []",
+        "edge.toml:9:21: ingress[0].forwarding_fields: is empty; list some of \"for\", \"proto\" and \"host\", or leave it out for \"for\"",
     ),
     (
         HTTP,
@@ -311,7 +329,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         NONE,
         "[[ingress]]\nkind = \"htp\"\nlisten = \"here\"\nwho = \"me\"",
-        "edge.toml:3:1: ingress[0]: says not who may call; write allow = [\"10.0.0.0/8\"], or anonymous = true for everyone who can reach it\nedge.toml:4:8: ingress[0].kind: unknown value \"htp\"; expected one of http, tcp\nedge.toml:5:10: ingress[0].listen: \"here\" is no address to listen on; write an IP address and a port such as 127.0.0.1:8080 or [::]:8080 (port 0: any free one), or unix:/path/to.sock\nedge.toml:6:1: ingress[0].who: unknown key; [[ingress]] has kind, name, listen, host, to, set_host, anonymous, allow, proxy_protocol_from, trusted_proxies, forwarding_header, max_connections, max_connections_per_address, keepalive, idle_timeout, head_timeout, body_timeout, max_head, max_headers",
+        "edge.toml:3:1: ingress[0]: says not who may call; write allow = [\"10.0.0.0/8\"], or anonymous = true for everyone who can reach it\nedge.toml:4:8: ingress[0].kind: unknown value \"htp\"; expected one of http, tcp\nedge.toml:5:10: ingress[0].listen: \"here\" is no address to listen on; write an IP address and a port such as 127.0.0.1:8080 or [::]:8080 (port 0: any free one), or unix:/path/to.sock\nedge.toml:6:1: ingress[0].who: unknown key; [[ingress]] has kind, name, listen, host, to, set_host, anonymous, allow, proxy_protocol_from, trusted_proxies, forwarding_header, forwarding_fields, max_connections, max_connections_per_address, keepalive, idle_timeout, head_timeout, body_timeout, max_head, max_headers",
     ),
 ];
 

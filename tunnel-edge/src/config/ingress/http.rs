@@ -17,6 +17,7 @@ pub(super) const ONLY_HTTP: &[&str] = &[
     "set_host",
     "trusted_proxies",
     "forwarding_header",
+    "forwarding_fields",
     "head_timeout",
     "body_timeout",
     "max_head",
@@ -51,12 +52,14 @@ pub enum Entry {
 }
 
 /// The proxies in front of an ingress that are believed about their callers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxies {
     /// Where they are. Default: nowhere.
     pub networks: Vec<IpNet>,
     /// Where they say it.
     pub header: ForwardingHeader,
+    /// What of it they say themselves. Default: only who the caller is.
+    pub fields: Vec<ForwardingField>,
 }
 
 /// The field in which trusted proxies name their callers. Only one is believed: a proxy that
@@ -68,6 +71,18 @@ pub enum ForwardingHeader {
     XForwarded,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+/// What a proxy may say of a request. Many say only whose it is, and pass the rest on as a stranger
+/// wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardingField {
+    /// Whose it is: `X-Forwarded-For`, or `for`.
+    For,
+    /// Whether it came over TLS: `X-Forwarded-Proto`, or `proto`.
+    Proto,
+    /// Which host it asked for: `X-Forwarded-Host`, or `host`.
+    Host,
 }
 
 /// How long callers may take, and how large the heads of their requests may be.
@@ -166,15 +181,23 @@ impl TrustedProxies {
         ];
         let header = section.choice("forwarding_header", &words);
         if !section.has("trusted_proxies") {
-            section.refuse(
-                "forwarding_header",
-                "nobody is believed; say who with trusted_proxies = [\"10.0.0.0/8\"]",
-            );
+            for key in ["forwarding_header", "forwarding_fields"] {
+                section.refuse(
+                    key,
+                    "nobody is believed; say who with trusted_proxies = [\"10.0.0.0/8\"]",
+                );
+            }
         }
         Self {
             networks: networks(section, "trusted_proxies"),
             header: header.unwrap_or_default(),
+            fields: ForwardingField::read(section),
         }
+    }
+
+    /// Whether what trusted proxies say of this is believed.
+    pub fn believed(&self, field: ForwardingField) -> bool {
+        self.fields.contains(&field)
     }
 
     /// Whether what comes from this address is believed.
@@ -183,6 +206,36 @@ impl TrustedProxies {
         self.networks
             .iter()
             .any(|network| network.contains(&address))
+    }
+}
+
+impl Default for TrustedProxies {
+    fn default() -> Self {
+        Self {
+            networks: Vec::new(),
+            header: ForwardingHeader::default(),
+            fields: ForwardingField::DEFAULT.to_vec(),
+        }
+    }
+}
+
+impl ForwardingField {
+    const DEFAULT: [Self; 1] = [Self::For];
+
+    fn read(section: &Section<'_>) -> Vec<Self> {
+        if !section.has("forwarding_fields") {
+            return Self::DEFAULT.to_vec();
+        }
+        let hint = "list some of \"for\", \"proto\" and \"host\", or leave it out for \"for\"";
+        let fields = section.some_with("forwarding_fields", hint, |text, _| match text {
+            "for" => Ok(Self::For),
+            "proto" => Ok(Self::Proto),
+            "host" => Ok(Self::Host),
+            _ => Err(format!(
+                "unknown value {text:?}; expected some of for, proto, host"
+            )),
+        });
+        fields.into_iter().map(|field| field.value).collect()
     }
 }
 

@@ -19,7 +19,9 @@ use super::callers::{Callers, Network};
 use super::ip_address;
 
 pub use connections::Connections;
-pub use http::{Entry, ForwardingHeader, HttpLimits, HttpSettings, TrustedProxies};
+pub use http::{
+    Entry, ForwardingField, ForwardingHeader, HttpLimits, HttpSettings, TrustedProxies,
+};
 pub use route::{HostMatch, PathPrefix, Route};
 pub use service::{ServiceAddress, ServiceAddressError};
 
@@ -40,6 +42,7 @@ pub(super) const KEYS: &[&str] = &[
     "proxy_protocol_from",
     "trusted_proxies",
     "forwarding_header",
+    "forwarding_fields",
     "max_connections",
     "max_connections_per_address",
     "keepalive",

@@ -126,10 +126,7 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
 
 /// The elements of a comma-separated field, over all its lines. One that is no text is nothing that
 /// is known here; those beside it count.
-pub(super) fn tokens<'h>(
-    headers: &'h HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'h str> {
+fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let lines = headers.get_all(name).into_iter();
     lines
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))

@@ -9,8 +9,9 @@
 //!
 //! * `serve`, `caller`: accepting, deadlines and limits of callers' connections.
 //! * `request`: one request, from its head to its answer. `route`: which service it is for.
-//!   `provenance`: whose it is, and what the origin is told of that. `headers`, `failure`, `grpc`: what
-//!   becomes of the head, and what a caller is told, in its words, when there is no answer.
+//!   `provenance`: whose it is, and what the origin is told of that; `forwarding`: reading what proxies
+//!   say. `headers`, `failure`, `grpc`: what becomes of the head, and what a caller is told, in its
+//!   words, when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
 //! * `replay`: what is kept of a request for a second attempt, and when there is one.
 //! * `body`: bodies, streamed in both directions; `upload`: those of requests.
@@ -39,6 +40,7 @@
 mod body;
 mod caller;
 mod failure;
+mod forwarding;
 mod grpc;
 mod headers;
 mod limits;

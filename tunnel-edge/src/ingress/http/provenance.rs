@@ -1,14 +1,16 @@
 //! Who a request comes from: what the edge sees, what proxies in front of it are trusted to say,
 //! and what the origin is told of both (RFC 7239, `X-Forwarded-*`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::header::FORWARDED;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName};
 
-use super::headers::{insert, tokens};
-use crate::config::{ForwardingHeader, TrustedProxies};
+use super::failure::Failure;
+use super::forwarding::{Malformed, Node, forwarded, list};
+use super::headers::insert;
+use crate::config::{Callers, ForwardingField, ForwardingHeader, TrustedProxies};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -19,7 +21,7 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Provenance {
     /// From the caller to the connection's own address, which is always there.
-    hops: Vec<IpAddr>,
+    hops: Vec<Node>,
     /// What the caller used, which is what it uses here if no proxy says otherwise.
     scheme: Scheme,
     /// What the caller asked a proxy for, if one says it.
@@ -37,32 +39,111 @@ enum Scheme {
 impl Provenance {
     /// Of a request on a connection of `peer`. The caller is the last address that no trusted proxy
     /// has; whatever stands in front of it the caller has made up, or nobody vouches for.
-    pub(super) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::BadForwardingHeader`] if a trusted proxy says something that cannot be read. It is
+    /// not the caller then, and who is remains unsaid.
+    pub(super) fn of(
+        peer: IpAddr,
+        headers: &HeaderMap,
+        trusted: &TrustedProxies,
+    ) -> Result<Self, Failure> {
         let peer = peer.to_canonical();
-        let claims = match trusted.header {
-            _ if !trusted.include(peer) => Vec::new(),
-            ForwardingHeader::XForwarded => x_forwarded(headers),
-            ForwardingHeader::Forwarded => forwarded(headers),
+        let mut seen = Self {
+            hops: vec![Node::At(peer)],
+            scheme: Scheme::default(),
+            host: None,
         };
-        let (mut scheme, mut host, mut hops) = (Scheme::default(), None, vec![peer]);
-        for claim in claims.into_iter().rev() {
-            let Some(address) = claim.address else {
-                break;
+        if trusted.include(peer) {
+            let heard = match trusted.header {
+                ForwardingHeader::XForwarded => seen.hear_x_forwarded(headers, trusted),
+                ForwardingHeader::Forwarded => seen.hear_forwarded(headers, trusted),
             };
-            hops.push(address);
-            scheme = claim.scheme.unwrap_or(scheme);
-            host = claim.host.or(host);
-            if !trusted.include(address) {
-                break;
-            }
+            heard.map_err(|Malformed| Failure::BadForwardingHeader)?;
         }
-        hops.reverse();
-        Self { hops, scheme, host }
+        seen.hops.reverse();
+        Ok(seen)
     }
 
     /// Whose request it is.
-    pub(super) fn caller(&self) -> IpAddr {
-        self.hops[0]
+    pub(super) fn caller(&self) -> &Node {
+        &self.hops[0]
+    }
+
+    /// Whether the caller may call. One whose proxy hides it is in no network.
+    pub(super) fn admitted_by(&self, callers: &Callers) -> bool {
+        match self.caller() {
+            Node::At(address) => callers.admit(*address),
+            Node::Hidden(_) => *callers == Callers::Anonymous,
+        }
+    }
+
+    /// `-Proto` and `-Host` say something of the last proxy's caller only: they are replaced from
+    /// proxy to proxy.
+    fn hear_x_forwarded(
+        &mut self,
+        headers: &HeaderMap,
+        trusted: &TrustedProxies,
+    ) -> Result<(), Malformed> {
+        if trusted.believed(ForwardingField::Proto) {
+            self.hear_scheme(list(headers, &X_FORWARDED_PROTO)?.last().copied())?;
+        }
+        if trusted.believed(ForwardingField::Host) {
+            self.hear_host(list(headers, &X_FORWARDED_HOST)?.last().copied())?;
+        }
+        if trusted.believed(ForwardingField::For) {
+            for text in list(headers, &X_FORWARDED_FOR)?.into_iter().rev() {
+                if !self.hear_hop(text, trusted)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each element is of the proxy that is the hop behind it (RFC 7239 §4).
+    fn hear_forwarded(
+        &mut self,
+        headers: &HeaderMap,
+        trusted: &TrustedProxies,
+    ) -> Result<(), Malformed> {
+        for element in forwarded(headers)?.into_iter().rev() {
+            if trusted.believed(ForwardingField::Proto) {
+                self.hear_scheme(element.get("proto"))?;
+            }
+            if trusted.believed(ForwardingField::Host) {
+                self.hear_host(element.get("host"))?;
+            }
+            let goes_on = trusted.believed(ForwardingField::For)
+                && self.hear_hop(element.get("for").ok_or(Malformed)?, trusted)?;
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a hop in front, and says whether it is a proxy that is believed in turn.
+    fn hear_hop(&mut self, text: &str, trusted: &TrustedProxies) -> Result<bool, Malformed> {
+        let node = Node::parse(text)?;
+        let address = node.address();
+        self.hops.push(node);
+        Ok(address.is_some_and(|address| trusted.include(address)))
+    }
+
+    fn hear_scheme(&mut self, text: Option<&str>) -> Result<(), Malformed> {
+        if let Some(text) = text {
+            self.scheme = Scheme::parse(text).ok_or(Malformed)?;
+        }
+        Ok(())
+    }
+
+    fn hear_host(&mut self, text: Option<&str>) -> Result<(), Malformed> {
+        if let Some(text) = text {
+            self.host = Some(host(text).ok_or(Malformed)?);
+        }
+        Ok(())
     }
 
     /// Replaces whatever the request says about who sent it. `host` is what it asks for here;
@@ -75,10 +156,10 @@ impl Provenance {
     ) {
         drop_claims(headers);
         let scheme = self.scheme.as_str();
-        let plain: Vec<_> = self.hops.iter().map(IpAddr::to_string).collect();
+        let plain: Vec<_> = self.hops.iter().map(Node::to_string).collect();
         let mut nodes = self.hops.iter().map(|hop| match hop {
-            IpAddr::V4(ip) => format!("for={ip}"),
-            IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
+            Node::At(IpAddr::V6(ip)) => format!("for=\"[{ip}]\""),
+            Node::At(IpAddr::V4(_)) | Node::Hidden(_) => format!("for={hop}"),
         });
         let mut forwarded = nodes.next().unwrap_or_default();
         if let Some(host) = self.host.as_ref().or(host) {
@@ -109,11 +190,18 @@ impl Scheme {
         }
     }
 
+    /// Some proxies say `ws` and `wss` of requests for WebSocket.
     fn parse(text: &str) -> Option<Self> {
-        let known = [Self::Http, Self::Https];
-        known
+        let known = [
+            ("http", Self::Http),
+            ("https", Self::Https),
+            ("ws", Self::Http),
+            ("wss", Self::Https),
+        ];
+        let found = known
             .into_iter()
-            .find(|scheme| scheme.as_str().eq_ignore_ascii_case(text))
+            .find(|(word, _)| word.eq_ignore_ascii_case(text));
+        found.map(|(_, scheme)| scheme)
     }
 }
 
@@ -131,96 +219,33 @@ pub(super) fn drop_claims(headers: &mut HeaderMap) {
     }
 }
 
+/// Fields in which proxies commonly name whom a request is from, besides those that begin with
+/// `x-forwarded-`. Many an origin believes any of them.
+const CLAIMS: [&str; 9] = [
+    "forwarded",
+    "forwarded-for",
+    "x-forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+];
+
 fn claims_origin(name: &str) -> bool {
-    let prefix_is = |prefix: &str| {
+    let begins_with = |prefix: &str| {
         name.len() >= prefix.len()
             && name
                 .bytes()
                 .zip(prefix.bytes())
                 .all(|(found, expected)| found == expected || (found == b'_' && expected == b'-'))
     };
-    prefix_is("x-forwarded-")
-        || prefix_is("causeway-")
-        || (prefix_is("x-real-ip") && name.len() == "x-real-ip".len())
-        || name == FORWARDED.as_str()
-}
-
-/// What one proxy says of whoever called it.
-#[derive(Debug, Default)]
-struct Claim {
-    /// None if it is hidden, unknown or nonsense.
-    address: Option<IpAddr>,
-    scheme: Option<Scheme>,
-    host: Option<Authority>,
-}
-
-/// In the order of the hops. `-Proto` and `-Host` say something of the last proxy's caller only: they
-/// are replaced from proxy to proxy.
-fn x_forwarded(headers: &HeaderMap) -> Vec<Claim> {
-    let mut claims: Vec<_> = tokens(headers, &X_FORWARDED_FOR)
-        .map(|text| Claim {
-            address: address(text),
-            ..Claim::default()
-        })
-        .collect();
-    if let Some(last) = claims.last_mut() {
-        last.scheme = tokens(headers, &X_FORWARDED_PROTO)
-            .last()
-            .and_then(Scheme::parse);
-        last.host = tokens(headers, &X_FORWARDED_HOST).last().and_then(host);
-    }
-    claims
-}
-
-/// In the order of the hops (RFC 7239 §4).
-fn forwarded(headers: &HeaderMap) -> Vec<Claim> {
-    let lines = headers.get_all(FORWARDED).into_iter();
-    let texts = lines.map(|value| value.to_str().unwrap_or_default());
-    texts
-        .flat_map(|text| split(text, ','))
-        .map(|element| {
-            let mut claim = Claim::default();
-            for pair in split(element, ';') {
-                let Some((name, value)) = pair.split_once('=') else {
-                    continue;
-                };
-                let value = value.trim().trim_matches('"');
-                match name.trim().to_ascii_lowercase().as_str() {
-                    "for" => claim.address = address(value),
-                    "proto" => claim.scheme = Scheme::parse(value),
-                    "host" => claim.host = host(value),
-                    _ => {}
-                }
-            }
-            claim
-        })
-        .collect()
-}
-
-/// Splits at a separator that does not stand within quotes (RFC 9110 §5.6.4).
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |c| {
-        let separates = c == separator && !quoted;
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ => {}
-        }
-        separates
-    })
-}
-
-/// An address, perhaps with a port, and brackets around IPv6 (RFC 7239 §6). Some proxies leave the
-/// brackets out, and some add a port to `X-Forwarded-For`.
-fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']');
-    let plain = text.parse().ok();
-    let plain = plain.or_else(|| bracketed()?.parse().ok());
-    let ip: Option<IpAddr> = plain.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
-    ip.map(|ip| ip.to_canonical())
+    begins_with("x-forwarded-")
+        || begins_with("causeway-")
+        || CLAIMS
+            .iter()
+            .any(|claim| name.len() == claim.len() && begins_with(claim))
 }
 
 fn host(text: &str) -> Option<Authority> {

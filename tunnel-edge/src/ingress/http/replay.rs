@@ -177,6 +177,7 @@ pub(super) fn doubt(failure: Failure) -> Doubt {
         ) => Doubt::MayHaveActed,
         Failure::BadHost
         | Failure::BadPath
+        | Failure::BadForwardingHeader
         | Failure::TransferCodingUnsupported
         | Failure::MethodNotSupported
         | Failure::CallerNotAllowed

@@ -109,6 +109,7 @@ impl HttpIngress {
             Failure::CallerNotAllowed => !self.settings.trusted.include(caller.peer().ip()),
             Failure::BadHost
             | Failure::BadPath
+            | Failure::BadForwardingHeader
             | Failure::MethodNotSupported
             | Failure::UnknownHost
             | Failure::UnknownPath
@@ -140,8 +141,12 @@ impl HttpIngress {
             return Err(Failure::TooManyConnections);
         }
         let (mut parts, body) = request.into_parts();
-        let provenance = Provenance::of(caller.peer().ip(), &parts.headers, &self.settings.trusted);
-        if !self.callers.admit(provenance.caller()) {
+        let provenance = Provenance::of(caller.peer().ip(), &parts.headers, &self.settings.trusted)
+            .inspect_err(|_| {
+                let proxy = caller.peer();
+                tracing::warn!(ingress = self.name, %proxy, "what a proxy says of its caller cannot be read");
+            })?;
+        if !provenance.admitted_by(&self.callers) {
             let (caller, peer) = (provenance.caller(), caller.peer());
             tracing::warn!(ingress = self.name, %caller, %peer, "a caller is refused: not allowed");
             return Err(Failure::CallerNotAllowed);

@@ -43,6 +43,8 @@ pub(super) enum Failure {
     BadHost,
     /// The path can be read in more than one way, and where it goes depends on that.
     BadPath,
+    /// What a trusted proxy says of the caller cannot be read.
+    BadForwardingHeader,
     /// The body is in another transfer coding than `chunked`, or in several.
     TransferCodingUnsupported,
     /// CONNECT, which belongs to another kind of ingress.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | `bad_host` | 400 | 3 | no host, several, or not one | caller |
 //! | `bad_path` | 400 | 3 | the path can be read in more than one way, and routes go by paths | caller |
+//! | `bad_forwarding_header` | 400 | 3 | what a trusted proxy says of its caller cannot be read | caller, or proxy |
 //! | `request_incomplete` | 400 | 1 | the request's body broke off | caller |
 //! | `request_timeout` | 408 | 4 | nothing of the request's body came for `body_timeout` | caller |
 //! | `caller_not_allowed` | 403 | 7 | the ingress does not let this address in | edge's operator |
@@ -63,6 +64,12 @@ impl Failure {
                 S::BAD_REQUEST,
                 G::InvalidArgument,
                 "the path of the request can be read in more than one way",
+            ),
+            Self::BadForwardingHeader => (
+                "bad_forwarding_header",
+                S::BAD_REQUEST,
+                G::InvalidArgument,
+                "what a proxy says of its caller cannot be read",
             ),
             Self::RequestIncomplete => (
                 "request_incomplete",
@@ -258,9 +265,10 @@ mod tests {
     use super::super::{Dialect, ERROR_HEADER};
     use super::*;
 
-    const OWN: [Failure; 17] = [
+    const OWN: [Failure; 18] = [
         Failure::BadHost,
         Failure::BadPath,
+        Failure::BadForwardingHeader,
         Failure::TransferCodingUnsupported,
         Failure::TooManyConnections,
         Failure::UnknownPath,

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::harness::{Edge, HOST, Setup, mirror, read_to_end, until, within};
-use crate::config::{Callers, ForwardingHeader, TrustedProxies};
+use crate::config::{Callers, TrustedProxies};
 
 const LOOPBACK: &str = "127.0.0.0/8";
 
@@ -25,7 +25,7 @@ fn trusting() -> Setup {
     let mut setup = Setup::default();
     setup.settings.trusted = TrustedProxies {
         networks: vec![LOOPBACK.parse().unwrap()],
-        header: ForwardingHeader::XForwarded,
+        ..TrustedProxies::default()
     };
     setup
 }
@@ -117,6 +117,31 @@ async fn a_trusted_proxy_may_ask_for_one_caller_after_the_other() {
         answer.contains("\"x-forwarded-for\": \"192.0.2.1, 127.0.0.1\""),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_what_cannot_be_read_speaks_for_nobody() {
+    let mut setup = trusting();
+    // The proxy itself may call.
+    setup.callers = Callers::Networks(vec![LOOPBACK.parse().unwrap()]);
+    let edge = Edge::set_up(AppProtocol::Http1, setup, mirror).await;
+    let begin = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nx-forwarded-for: ");
+    for (said, outcomes) in [
+        (&b"\xe9"[..], ["HTTP/1.1 400 ", "bad_forwarding_header"]),
+        (b"unknown", ["HTTP/1.1 403 ", "caller_not_allowed"]),
+        (b"127.0.0.2", ["HTTP/1.1 200 ", "127.0.0.2, 127.0.0.1"]),
+    ] {
+        let end = b"\r\n\r\n";
+        // The connection stays: a proxy's next request may be another caller's.
+        let next = call("", "close");
+        let answers = send(&edge, &[begin.as_bytes(), said, end, next.as_bytes()]).await;
+        let answers = answers.unwrap();
+        let (first, _) = answers.rsplit_once("HTTP/1.1 200 OK\r\n").expect(&answers);
+        assert!(
+            outcomes.iter().all(|part| first.contains(part)),
+            "{answers}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -304,6 +304,7 @@ mod tests {
         let (mut liveness, start) = answered(Opener::Initiator, true);
         let woken = start + SECOND * 300;
         assert!(matches!(liveness.check(woken), Verdict::Ping(_)));
+        assert_eq!(liveness.check(woken + SECOND * 9), Verdict::Suspect);
         assert_eq!(liveness.check(woken + SECOND * 9), Verdict::Alive);
         assert_eq!(liveness.check(woken + SECOND * 10), Verdict::Dead);
     }
@@ -316,6 +317,7 @@ mod tests {
             liveness.check(start + SECOND * 31),
             Verdict::Ping(_)
         ));
+        assert_eq!(liveness.check(start + SECOND * 39), Verdict::Suspect);
         assert_eq!(liveness.check(start + SECOND * 39), Verdict::Alive);
         assert_eq!(liveness.check(start + SECOND * 40), Verdict::Dead);
     }

@@ -9,6 +9,7 @@
 //! * [`transport`]: one small trait, and what implements it.
 //! * [`driver`]: runs a session over a connection, and the streams that users of this crate hold.
 //! * [`audit`]: a record for each stream.
+//! * [`descriptors`]: how many files and sockets there may be.
 //! * [`memory`]: how much the process may use.
 //! * [`metrics`]: what both ends count.
 //! * [`pump`]: moves bytes between a stream and a local socket.
@@ -21,6 +22,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod descriptors;
 pub mod driver;
 pub mod listen;
 pub mod memory;

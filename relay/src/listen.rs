@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::descriptors::leave_reserve;
 use crate::pump::Socket as LocalSocket;
 use crate::settings::ListenAddr;
 
@@ -103,6 +104,17 @@ impl Listener {
             Bound::Tcp(_, address) => ListenAddr::Ip(*address),
             Bound::Unix(_, file) => ListenAddr::Unix(file.path.clone()),
         }
+    }
+
+    /// The next one who calls, once there is room for more besides: the last descriptors are not
+    /// for callers. Cancelled while it waits for room, it drops who has called.
+    pub async fn accept_caller(&self) -> (LocalSocket, Option<SocketAddr>) {
+        let (socket, address) = self.accept().await;
+        match &socket {
+            LocalSocket::Tcp(socket) => leave_reserve(socket).await,
+            LocalSocket::Unix(socket) => leave_reserve(socket).await,
+        }
+        (socket, address)
     }
 
     /// The next caller, and its address if it has one. Survives aborted connections, and waits

@@ -25,7 +25,7 @@ use crate::metrics::ClientMetrics;
 const SESSION_WAIT: Duration = Duration::from_secs(10);
 
 /// How many callers a client serves at once; further ones wait in the kernel's backlog.
-const MAX_CALLERS: usize = 16_384;
+pub(crate) const MAX_CALLERS: usize = 16_384;
 
 /// All forwards. Changes with the configuration.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Forwards {
                 let Ok(permit) = room.clone().acquire_owned().await else {
                     return;
                 };
-                let (socket, address) = listener.accept().await;
+                let (socket, address) = listener.accept_caller().await;
                 let destination = destinations.borrow().clone();
                 if let Socket::Tcp(socket) = &socket {
                     tune(socket, destination.sockets.keepalive);

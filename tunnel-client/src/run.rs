@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use relay::Workers;
 use relay::admin::{Admin, Listeners, register_process_metrics};
 use relay::audit::{AuditLog, AuditLogError};
+use relay::descriptors::{raise_limit, warn_if_short};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
 use relay::memory::process_budget;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::dial::{Dialer, QuicDialer, TcpDialer};
 use crate::expose::Exposes;
-use crate::forward::Forwards;
+use crate::forward::{Forwards, MAX_CALLERS};
 use crate::keep::{Keeper, Retired};
 use crate::link::Link;
 use crate::metrics::ClientMetrics;
@@ -97,6 +98,7 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let Loaded { config, sources } = loaded;
     let started = SystemTime::now();
+    warn_if_short(raise_limit(), most_sockets(&config));
     let material = certs::load(&config.identity_dir)?;
     let cluster = cluster(&config, &material)?;
     let replica = Replica::acquire(&config.state_dir)?;
@@ -201,6 +203,21 @@ pub async fn run(
         tracing::error!("closing the audit log failed");
     }
     Ok(())
+}
+
+/// How many sockets callers here and in the control plane may make it hold.
+fn most_sockets(config: &Config) -> u64 {
+    let callers = if config.forwards.is_empty() {
+        0
+    } else {
+        MAX_CALLERS
+    };
+    let targets = if config.exposes.is_empty() {
+        0
+    } else {
+        config.session.max_streams
+    };
+    targets.saturating_add(u64::try_from(callers).unwrap_or(u64::MAX))
 }
 
 fn cluster(config: &Config, material: &Material) -> Result<ClusterId, StartError> {

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry as MetricsRegistry;
 use relay::Workers;
 use relay::admin::{Admin, Listeners, register_process_metrics};
 use relay::audit::{AuditLog, AuditLogError};
+use relay::descriptors::{raise_limit, warn_if_short};
 use relay::driver::{SessionOptions, bounds, limits};
 use relay::listen::BindError;
 use relay::memory::process_budget;
@@ -118,6 +119,7 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let Loaded { config, sources } = loaded;
     let started = SystemTime::now();
+    warn_if_short(raise_limit(), config.most_callers());
     let material = certs::load(&config.identity_dir)?;
     let name = edge_name(&config, &material)?;
     let bounds = bounds(&config.session);

@@ -12,6 +12,7 @@ mod backpressure;
 mod bad_input;
 mod blocked_audit;
 mod callers;
+mod descriptors;
 mod half_close;
 mod hangup;
 mod idle;

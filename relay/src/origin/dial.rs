@@ -2,17 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::race::first_connected;
 use super::target::{HttpsTarget, Target};
+use crate::descriptors::is_of_reserve;
 use crate::driver::Stream;
 use crate::proto::{ResetCode, ServiceName};
 use crate::proxy_protocol;
@@ -180,7 +183,7 @@ impl Origin {
         caller: Option<SocketAddr>,
     ) -> Result<TcpStream, DialError> {
         let addresses = resolve(address).await?;
-        let mut socket = first_connected(addresses, TcpStream::connect)
+        let mut socket = first_connected(addresses, connect)
             .await?
             .ok_or_else(|| DialError::Name("it has no address that may be used".into()))?;
         tune(&socket, self.settings.keepalive);
@@ -196,6 +199,7 @@ impl Origin {
     ) -> Result<OriginSocket, DialError> {
         let connected = UnixStream::connect(path).await;
         let mut socket = connected.map_err(DialError::of_connect)?;
+        leave_reserve(&socket).map_err(DialError::Io)?;
         let header = self.announcement(caller, None);
         socket.write_all(&header).await.map_err(DialError::Io)?;
         Ok(OriginSocket::Plain(Socket::Unix(socket)))
@@ -226,6 +230,25 @@ impl Origin {
             .map_err(DialError::Tls)?;
         Ok(OriginSocket::Tls(Box::new(TlsSocket::new(stream))))
     }
+}
+
+/// Connects, unless that would take one of the last descriptors.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Before it connects: sockets that are about to would take them all for a while.
+    leave_reserve(&socket)?;
+    socket.connect(address).await
+}
+
+/// Fails as if there were no more descriptors: the last ones are not for targets.
+fn leave_reserve(socket: &impl AsFd) -> io::Result<()> {
+    if is_of_reserve(socket) {
+        return Err(Errno::MFILE.into());
+    }
+    Ok(())
 }
 
 impl OriginSocket {

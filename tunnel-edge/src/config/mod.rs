@@ -129,6 +129,20 @@ const MAX_SESSIONS: u64 = 10_000;
 const MAX_HANDSHAKES: u64 = 256;
 
 impl Config {
+    /// How many callers all ingresses together may hold at once.
+    pub fn most_callers(&self) -> u64 {
+        let of_ingress = |ingress: &Ingress| {
+            let listeners = match ingress.kind {
+                IngressKind::Http(_) => 1,
+                IngressKind::Tcp(_) => ingress.listen.len(),
+            };
+            ingress.connections.max.saturating_mul(listeners)
+        };
+        let most = self.ingresses.iter().map(of_ingress);
+        let most = most.fold(0, usize::saturating_add);
+        u64::try_from(most).unwrap_or(u64::MAX)
+    }
+
     /// Reads a file, what it includes, and the `CAUSEWAY_*` variables.
     pub fn load(path: &Path) -> Result<Loaded<Self>, Problems> {
         let document = load(path, &SCHEMA)?;

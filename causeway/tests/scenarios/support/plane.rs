@@ -9,6 +9,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::Value;
@@ -245,7 +246,29 @@ fn start(directory: &Path, side: Side, told: &Builder) -> Process {
     if let Some(filter) = &told.log {
         command.env("CAUSEWAY_LOG", filter);
     }
-    Process::start(name, command.arg(name).arg("--config").arg(config), &log)
+    command.arg(name).arg("--config").arg(config);
+    if let Some((limited_side, most)) = told.open_files
+        && limited_side == side
+    {
+        command = limited(&command, most);
+    }
+    Process::start(name, &mut command, &log)
+}
+
+/// `command` as a process that may have no more than `most` files open.
+fn limited(command: &Command, most: u32) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 /// Asks for `/api/status` until it is answered, or fails when the process has ended.

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::Side;
+
 /// The client's cluster unless a test says otherwise.
 pub(crate) const CLUSTER: &str = "acme/demo";
 
@@ -18,6 +20,7 @@ pub(crate) struct Builder {
     pub(super) http_ingresses: Vec<(String, String)>,
     transport: Option<String>,
     pub(super) log: Option<String>,
+    pub(super) open_files: Option<(Side, u32)>,
     edge_extra: String,
     client_extra: String,
 }
@@ -68,6 +71,12 @@ impl Builder {
     /// Both processes log what this filter says.
     pub(crate) fn log(mut self, filter: &str) -> Self {
         self.log = Some(filter.into());
+        self
+    }
+
+    /// One process may have so many files and sockets open, and cannot raise that.
+    pub(crate) fn open_files(mut self, side: Side, most: u32) -> Self {
+        self.open_files = Some((side, most));
         self
     }
 

@@ -30,3 +30,4 @@ mod sockets;
 mod support;
 mod third_party;
 mod traffic;
+mod udp_blocked;

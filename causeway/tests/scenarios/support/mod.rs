@@ -9,6 +9,7 @@
 
 mod http;
 mod identity;
+mod network;
 mod nginx;
 mod origin;
 mod peers;
@@ -21,6 +22,7 @@ mod wait;
 
 pub(crate) use http::{Answer, Request};
 pub(crate) use identity::{Authority, causeway};
+pub(crate) use network::{Loss, Network};
 pub(crate) use nginx::nginx;
 pub(crate) use origin::{Origin, refusing_address, unanswering_address};
 pub(crate) use peers::{Server, is_root, peer, port_for_server, python, script};

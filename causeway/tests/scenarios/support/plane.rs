@@ -55,6 +55,14 @@ impl Builder {
     /// Starts both, and waits until a session stands.
     #[track_caller]
     pub(crate) fn start(self) -> Plane {
+        let mut plane = self.launch();
+        plane.await_session();
+        plane
+    }
+
+    /// Starts both, and waits for nothing but the edge to listen.
+    #[track_caller]
+    pub(crate) fn launch(self) -> Plane {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         for side in [Side::Edge, Side::Client] {
@@ -74,15 +82,13 @@ impl Builder {
         )
         .unwrap();
         let client = start(directory.path(), Side::Client, &self);
-        let mut plane = Plane {
+        Plane {
             edge,
             client,
             builder: self,
             authority,
             directory,
-        };
-        plane.await_session();
-        plane
+        }
     }
 }
 
@@ -137,13 +143,15 @@ impl Plane {
     /// A connection to the tcp ingress of `service`.
     #[track_caller]
     pub(crate) fn dial_ingress(&mut self, service: &str) -> TcpStream {
-        dial(self.ingress(service))
+        let address = self.ingress(service);
+        self.at(Side::Edge, || dial(address))
     }
 
     /// A connection to the client's forward to `service`.
     #[track_caller]
     pub(crate) fn dial_forward(&mut self, service: &str) -> TcpStream {
-        dial(self.forward(service))
+        let address = self.forward(service);
+        self.at(Side::Client, || dial(address))
     }
 
     /// What `/api/status` of one process says now.
@@ -154,6 +162,12 @@ impl Plane {
             Side::Edge => admin_status(&mut self.edge, &socket),
             Side::Client => admin_status(&mut self.client, &socket),
         }
+    }
+
+    /// What `/readyz` of one process says now: its status and its body.
+    pub(crate) fn readyz(&self, side: Side) -> (u16, String) {
+        let answer = admin(&self.path(side).join("admin.sock"), "/readyz").unwrap();
+        (answer.status, answer.text().unwrap())
     }
 
     /// The metrics of one process as it gives them, in OpenMetrics text.
@@ -227,6 +241,14 @@ impl Plane {
         fs::write(self.config(Side::Client), client).unwrap();
     }
 
+    /// Does something on the host of one process.
+    fn at<T: Send>(&self, side: Side, work: impl FnOnce() -> T + Send) -> T {
+        match &self.builder.network {
+            Some(network) => network.host(side).within(work),
+            None => work(),
+        }
+    }
+
     /// Starts one process again, after it was killed.
     pub(crate) fn start_again(&mut self, side: Side) {
         let process = start(self.directory.path(), side, &self.builder);
@@ -252,7 +274,11 @@ fn start(directory: &Path, side: Side, told: &Builder) -> Process {
     {
         command = limited(&command, most);
     }
-    Process::start(name, &mut command, &log)
+    let mut begin = || Process::start(name, &mut command, &log);
+    match &told.network {
+        Some(network) => network.host(side).within(begin),
+        None => begin(),
+    }
 }
 
 /// `command` as a process that may have no more than `most` files open.

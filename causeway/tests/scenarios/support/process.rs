@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::wait::{eventually, wait_for};
@@ -17,6 +17,7 @@ pub(crate) struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    started: Instant,
 }
 
 impl Process {
@@ -24,6 +25,7 @@ impl Process {
     /// well unless the command says otherwise by `stdout` being set before.
     pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
+        let started = Instant::now();
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
@@ -34,7 +36,13 @@ impl Process {
             name: name.to_owned(),
             child,
             log: log.to_path_buf(),
+            started,
         }
+    }
+
+    /// When it was started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,8 +1,9 @@
 //! What an edge and a client are to be told, and their configuration files.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Side;
+use crate::support::network::Network;
 
 /// The client's cluster unless a test says otherwise.
 pub(crate) const CLUSTER: &str = "acme/demo";
@@ -23,6 +24,7 @@ pub(crate) struct Builder {
     pub(super) open_files: Option<(Side, u32)>,
     edge_extra: String,
     client_extra: String,
+    pub(super) network: Option<Network>,
 }
 
 impl Builder {
@@ -92,10 +94,16 @@ impl Builder {
         self
     }
 
+    /// Each process is on its own host of `network`, not on this one.
+    pub(crate) fn on(mut self, network: &Network) -> Self {
+        self.network = Some(network.clone());
+        self
+    }
+
     pub(super) fn edge_file(&self, ports: &Ports) -> String {
         let mut file = format!(
             "[identity]\ndir = \"state\"\n\n[listen]\ntunnel = \"{}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n",
-            ports.of("tunnel")
+            ports.of_on("tunnel", self.tunnel_host())
         );
         for (name, to) in &self.tcp_ingresses {
             file += &format!(
@@ -123,6 +131,11 @@ impl Builder {
         file + "\n" + &self.edge_extra
     }
 
+    fn tunnel_host(&self) -> IpAddr {
+        let network = self.network.as_ref();
+        network.map_or(Ipv4Addr::LOCALHOST.into(), |it| it.edge.address())
+    }
+
     pub(super) fn client_file(&self, tunnel: SocketAddr, ports: &Ports) -> String {
         let transport = self.transport.as_ref();
         let transport = transport.map_or_else(String::new, |t| format!("transport = \"{t}\"\n"));
@@ -147,11 +160,17 @@ impl Builder {
 pub(super) struct Ports(pub(super) Vec<(String, SocketAddr)>);
 
 impl Ports {
-    /// Where `name` was, or a free port.
+    /// Where `name` was, or a free port of the loopback interface.
     fn of(&self, name: &str) -> String {
+        self.of_on(name, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Where `name` was, or a free port of `host`.
+    fn of_on(&self, name: &str, host: IpAddr) -> String {
         self.0
             .iter()
             .find(|(known, _)| known == name)
-            .map_or("127.0.0.1:0".into(), |(_, address)| address.to_string())
+            .map_or(SocketAddr::new(host, 0), |(_, address)| *address)
+            .to_string()
     }
 }

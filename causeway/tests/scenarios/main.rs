@@ -31,3 +31,4 @@ mod support;
 mod third_party;
 mod traffic;
 mod udp_blocked;
+mod udp_unblocked;

@@ -108,7 +108,7 @@ fn quic_may_answer_after_its_head_start() {
 }
 
 /// A client with a forward to an echo beside the edge.
-fn echoing(network: &Network) -> Builder {
+pub(super) fn echoing(network: &Network) -> Builder {
     let origin = network.edge.within(Origin::echo);
     Plane::builder().on(network).forward("echo", &origin.tcp())
 }
@@ -118,13 +118,13 @@ fn answers(plane: &mut Plane) -> bool {
     echoes(&mut plane.dial_forward("echo"))
 }
 
-fn echoes(caller: &mut TcpStream) -> bool {
+pub(super) fn echoes(caller: &mut TcpStream) -> bool {
     let mut word = [0; 4];
     caller.write_all(b"ping").is_ok() && caller.read_exact(&mut word).is_ok() && &word == b"ping"
 }
 
 /// The transports of all sessions of one process.
-fn transports(plane: &mut Plane, side: Side) -> Vec<String> {
+pub(super) fn transports(plane: &mut Plane, side: Side) -> Vec<String> {
     let status = plane.status(side);
     let sessions = status["sessions"].as_array().unwrap();
     let transport = |session: &Value| session["transport"].as_str().unwrap().to_owned();

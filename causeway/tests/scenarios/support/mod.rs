@@ -22,7 +22,7 @@ mod wait;
 
 pub(crate) use http::{Answer, Request};
 pub(crate) use identity::{Authority, causeway};
-pub(crate) use network::{Loss, Network};
+pub(crate) use network::{Host, Loss, Network};
 pub(crate) use nginx::nginx;
 pub(crate) use origin::{Origin, refusing_address, unanswering_address};
 pub(crate) use peers::{Server, is_root, peer, port_for_server, python, script};

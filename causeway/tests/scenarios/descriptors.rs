@@ -30,6 +30,36 @@ fn callers_of_a_forward_leave_some_for_health() {
     wait_for("room for another caller", || echoes(forward).then_some(()));
 }
 
+/// So do those of ingresses of either kind.
+#[test]
+fn callers_of_ingresses_leave_some_for_health() {
+    let origin = Origin::echo();
+    for crowded in ["web", "echo"] {
+        let mut plane = Plane::builder()
+            .expose("hello", "hello")
+            .expose("echo", &origin.tcp())
+            .http_ingress()
+            .tcp_ingress("echo")
+            .open_files(Side::Edge, LIMIT)
+            .start();
+        let ingress = plane.ingress(crowded);
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| TcpStream::connect(ingress).unwrap())
+            .collect();
+        wait_for("descriptors to run out", || {
+            (plane.edge.open_fds() >= ORDINARY).then_some(())
+        });
+        plane.status(Side::Edge);
+        let open = open_in_metrics(&plane, Side::Edge);
+        assert!(open < LIMIT as usize, "{crowded}: {open}");
+        drop(callers);
+        let answer = wait_for("room for another caller", || {
+            plane.get("hello", "/").send().ok()
+        });
+        answer.text().unwrap();
+    }
+}
+
 /// It dials as many as it has room for; the others' streams are reset.
 #[test]
 fn targets_leave_some_for_health() {

@@ -8,9 +8,9 @@ use http::Version;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::caller::{BusyGuard, CutGuard};
-use super::failure::ERROR_HEADER;
 use super::metrics::RequestGuard;
 use super::origin::Lease;
+use super::trailers;
 
 pub(super) type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
@@ -88,10 +88,14 @@ impl OriginBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         let mut frame = ready!(self.inbound.poll_frame(cx));
         match &mut frame {
-            Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    // Only the edge says this, at either end of an answer.
-                    trailers.remove(ERROR_HEADER);
+            Some(Ok(part)) => {
+                if let Some(trailers) = part.trailers_mut() {
+                    trailers::for_caller(trailers);
+                    if trailers.is_empty() {
+                        frame = None;
+                    }
+                    // Nothing follows them, and hyper asks for nothing more.
+                    self.finish();
                 }
             }
             // Dropping a lease gives the exchange up.

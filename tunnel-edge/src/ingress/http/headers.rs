@@ -15,7 +15,7 @@ use super::failure::{ERROR_HEADER, Failure};
 
 /// Fields that are for one hop only, whether `Connection` names them or not (RFC 9110 §7.6.1;
 /// `http2-settings`: RFC 7540 §3.2.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+pub(super) const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("keep-alive"),
@@ -126,7 +126,10 @@ pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> HopByHop {
 
 /// The elements of a comma-separated field, over all its lines. One that is no text is nothing that
 /// is known here; those beside it count.
-fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+pub(super) fn tokens<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'h str> {
     let lines = headers.get_all(name).into_iter();
     lines
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))

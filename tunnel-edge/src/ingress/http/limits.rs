@@ -62,8 +62,13 @@ pub(super) const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The most bytes of a request's body that are kept until its answer begins, for the case that it
-/// must be sent again. What is longer is sent once. The price of a request that waits.
+/// must be sent again, trailers included. What is longer is sent once. The memory that a request
+/// which waits costs, however its body was cut: at most 8 MiB for all of an HTTP/2 caller's.
 pub(super) const REPLAY: usize = 64 * 1024;
+
+/// What is given at once of a body that is sent again: as much as a frame of HTTP/2 usually holds
+/// (RFC 9113 §4.2).
+pub(super) const REPLAY_PIECE: usize = 16 * 1024;
 
 /// The most idle HTTP/1.1 connections that are kept per session, service and principal.
 pub(super) const MAX_IDLE: usize = 32;

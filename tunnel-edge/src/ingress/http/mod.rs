@@ -14,7 +14,8 @@
 //!   words, when there is no answer.
 //! * `origin`, `pool`: connections to origins. `link`: the only place that touches the tunnel.
 //! * `replay`: what is kept of a request for a second attempt, and when there is one.
-//! * `body`: bodies, streamed in both directions; `upload`: those of requests.
+//! * `body`: bodies, streamed in both directions; `upload`: those of requests. `trailers`: what may follow
+//!   them.
 //! * `switch`: asking for WebSocket and other protocols, in each version's own way; `websocket`:
 //!   keys. `upgrade`: the bytes afterwards.
 //! * `stall`: how long a body may be withheld. `limits`: every number, with its reason. `metrics`: what is counted.
@@ -57,6 +58,7 @@ mod stall;
 mod switch;
 mod tasks;
 mod trace;
+mod trailers;
 mod upgrade;
 mod upload;
 mod websocket;

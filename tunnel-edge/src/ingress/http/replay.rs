@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, request};
+use hyper::body::Frame;
 use parking_lot::Mutex;
 
 use super::failure::Failure;
-use super::limits::REPLAY;
+use super::limits::{REPLAY, REPLAY_PIECE};
 use super::upload::{RequestBody, Source};
 
 /// What is known of an attempt that got no answer.
@@ -37,7 +38,7 @@ impl Replay {
             // What an attempt before has given away stays kept.
             let kept = &mut source.lock().kept;
             if !kept.is_whole() {
-                *kept = Kept::nothing_yet();
+                *kept = Kept::Whole(Given::default());
             }
         }
         let mut head = Request::new(()).into_parts().0;
@@ -63,96 +64,139 @@ impl Replay {
         Some(Request::from_parts(self.head, body))
     }
 
-    /// The answer has begun: nothing need be kept any more.
+    /// The answer has begun: nothing more need be kept.
     pub(super) fn forget(self) {
-        self.source.lock().kept.lose();
+        self.source.lock().forget();
     }
 }
 
 /// What of a body has been given away.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// All of it, in order, with its bytes counted.
-    Whole { frames: Vec<Given>, bytes: usize },
+    /// All of it.
+    Whole(Given),
+    /// The same, for the attempt that is giving it again, and for none after it.
+    OnceMore(Given),
     /// It was too much, or is not needed any more.
     Lost,
 }
 
-/// A frame that was given away.
-#[derive(Debug, Clone)]
-pub(super) enum Given {
-    Data(Bytes),
-    Trailers(HeaderMap),
+/// A body, or its beginning, that was given away.
+///
+/// The data is copied: a frame may be a single byte, and keeps all that its connection received
+/// together with it in memory. So what is held is in proportion to the bytes, however they were cut.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    data: Vec<u8>,
+    trailers: Option<HeaderMap>,
 }
 
+/// What a field of trailers is taken to hold besides its name and value, in bytes: its places in
+/// the map, and what each of the two allocations wastes.
+const FIELD_OVERHEAD: usize = 256;
+
 impl Kept {
-    pub(super) fn nothing_yet() -> Self {
-        Self::Whole {
-            frames: Vec::new(),
-            bytes: 0,
-        }
-    }
-
-    /// Keeps a frame as well, or loses all if that is too much.
-    pub(super) fn keep(&mut self, given: impl FnOnce() -> Option<Given>) {
-        let Self::Whole { frames, bytes } = self else {
+    /// Keeps some data as well, or loses all if that is too much.
+    pub(super) fn keep_data(&mut self, data: &[u8]) {
+        let Self::Whole(given) = self else {
             return;
         };
-        let Some(given) = given() else {
-            return;
-        };
-        let size = match &given {
-            Given::Data(data) => data.len(),
-            Given::Trailers(_) => 0,
-        };
-        *bytes += size;
-        if *bytes > REPLAY {
-            self.lose();
+        if given.data.len() + data.len() > REPLAY {
+            *self = Self::Lost;
         } else {
-            frames.push(given);
+            given.append(data);
         }
     }
 
-    pub(super) fn lose(&mut self) {
-        *self = Self::Lost;
-    }
-
-    /// The frame at a place of those that were given away, and its bytes.
-    pub(super) fn get(&self, place: usize) -> Option<&Given> {
-        match self {
-            Self::Whole { frames, .. } => frames.get(place),
-            Self::Lost => None,
+    /// Keeps the trailers as well, or loses all if that is too much.
+    pub(super) fn keep_trailers(&mut self, trailers: &HeaderMap) {
+        let Self::Whole(given) = self else {
+            return;
+        };
+        let size: usize = trailers.iter().map(field_size).sum();
+        if given.data.len() + size > REPLAY {
+            *self = Self::Lost;
+        } else {
+            given.trailers = Some(trailers.clone());
         }
     }
 
-    /// How many frames are kept.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Whole { frames, .. } => frames.len(),
-            Self::Lost => 0,
+    /// What was given from a place on, or a part of it. Places are counted in bytes; the trailers
+    /// are one more.
+    pub(super) fn get(&self, place: usize) -> Option<Frame<Bytes>> {
+        let given = self.given()?;
+        let rest = given.data.get(place..)?;
+        if rest.is_empty() {
+            return given
+                .trailers
+                .clone()
+                .map(Frame::trailers)
+                .filter(|_| place == given.data.len());
         }
+        let piece = &rest[..rest.len().min(REPLAY_PIECE)];
+        Some(Frame::data(Bytes::copy_from_slice(piece)))
     }
 
-    /// How many bytes were given from a place on.
+    /// The place behind all that is kept.
+    pub(super) fn end(&self) -> usize {
+        let given = self.given();
+        given.map_or(0, |given| {
+            given.data.len() + usize::from(given.trailers.is_some())
+        })
+    }
+
+    /// How many bytes of data were given from a place on.
     pub(super) fn bytes_from(&self, place: usize) -> usize {
-        match self {
-            Self::Whole { frames, .. } => frames[place.min(frames.len())..]
-                .iter()
-                .map(|given| match given {
-                    Given::Data(data) => data.len(),
-                    Given::Trailers(_) => 0,
-                })
-                .sum(),
-            Self::Lost => 0,
-        }
+        let given = self.given();
+        given.map_or(0, |given| given.data.len().saturating_sub(place))
+    }
+
+    /// Keeps no more than what follows a place, for as long as that is not given again.
+    pub(super) fn forget_before(&mut self, place: usize) {
+        *self = match std::mem::replace(self, Self::Lost) {
+            kept if place >= kept.end() => Self::Lost,
+            Self::Whole(given) | Self::OnceMore(given) => Self::OnceMore(given),
+            Self::Lost => Self::Lost,
+        };
     }
 
     pub(super) fn is_whole(&self) -> bool {
         match self {
-            Self::Whole { .. } => true,
-            Self::Lost => false,
+            Self::Whole(_) => true,
+            Self::OnceMore(_) | Self::Lost => false,
         }
     }
+
+    /// Whether it need only be kept until it was given once more.
+    pub(super) fn is_once_more(&self) -> bool {
+        match self {
+            Self::OnceMore(_) => true,
+            Self::Whole(_) | Self::Lost => false,
+        }
+    }
+
+    fn given(&self) -> Option<&Given> {
+        match self {
+            Self::Whole(given) | Self::OnceMore(given) => Some(given),
+            Self::Lost => None,
+        }
+    }
+}
+
+impl Given {
+    /// Grows like a vector, but never beyond what may be kept.
+    fn append(&mut self, data: &[u8]) {
+        let needed = self.data.len() + data.len();
+        if needed > self.data.capacity() {
+            let capacity = needed.max(self.data.capacity() * 2).min(REPLAY);
+            self.data.reserve_exact(capacity - self.data.len());
+        }
+        self.data.extend_from_slice(data);
+    }
+}
+
+fn field_size((name, value): (&HeaderName, &HeaderValue)) -> usize {
+    name.as_str().len() + value.len() + FIELD_OVERHEAD
 }
 
 /// What an attempt that failed so says about the request.
@@ -203,5 +247,72 @@ pub(super) fn doubt(failure: Failure) -> Doubt {
             | ResetCode::Protocol
             | ResetCode::Internal,
         ) => Doubt::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing_yet() -> Kept {
+        Kept::Whole(Given::default())
+    }
+
+    fn all_of(kept: &Kept) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(frame) = kept.get(all.len()) {
+            all.extend(frame.into_data().unwrap());
+        }
+        all
+    }
+
+    #[test]
+    fn single_bytes_hold_no_more_than_they_are() {
+        let mut kept = nothing_yet();
+        let mut expected = Vec::new();
+        for at in 0..REPLAY {
+            kept.keep_data(&[at as u8]);
+            expected.push(at as u8);
+        }
+        assert_eq!(kept.given().unwrap().data.capacity(), REPLAY);
+        assert_eq!(all_of(&kept), expected);
+        kept.keep_data(b"x");
+        assert!(!kept.is_whole());
+        assert_eq!(kept.end(), 0);
+    }
+
+    #[test]
+    fn an_odd_cut_makes_the_memory_no_larger() {
+        let mut kept = nothing_yet();
+        for _ in 0..4 {
+            kept.keep_data(&[0; REPLAY / 5 + 1]);
+        }
+        assert!(kept.given().unwrap().data.capacity() <= REPLAY);
+        assert_eq!(kept.bytes_from(10), 4 * (REPLAY / 5 + 1) - 10);
+    }
+
+    #[test]
+    fn trailers_count_by_what_they_hold() {
+        let fields = |count: usize| -> HeaderMap {
+            let fields = (0..count).map(|at| {
+                let name = HeaderName::try_from(format!("x-{at}")).unwrap();
+                (name, HeaderValue::from_static(""))
+            });
+            fields.collect()
+        };
+        let most = REPLAY / FIELD_OVERHEAD;
+        let mut kept = nothing_yet();
+        kept.keep_trailers(&fields(most));
+        assert!(!kept.is_whole(), "the names were not counted");
+        for (data, whole) in [(0, true), (REPLAY / 2, true), (REPLAY, false)] {
+            let mut kept = nothing_yet();
+            kept.keep_data(&vec![b'x'; data]);
+            kept.keep_trailers(&fields(most / 3));
+            assert_eq!(kept.is_whole(), whole, "{data}");
+            assert_eq!(kept.end(), if whole { data + 1 } else { 0 });
+            let last = kept.get(data).map(|frame| frame.into_trailers().unwrap());
+            assert_eq!(last.is_some(), whole);
+            assert!(kept.get(data + 1).is_none());
+        }
     }
 }

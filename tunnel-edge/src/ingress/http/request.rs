@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use relay::AppProtocol;
 
 use super::body::{OriginBody, ResponseBody};
-use super::caller::Caller;
+use super::caller::{BusyGuard, Caller};
 use super::failure::Failure;
 use super::grpc::Dialect;
 use super::headers::{
@@ -51,7 +51,7 @@ impl HttpIngress {
             upgrade: hyper::upgrade::on(&mut request),
             handover: Handover::of_this_request(),
         };
-        let response = match self.forward(&caller, access, request).await {
+        let response = match self.forward(&caller, access, &busy, request).await {
             Ok((response, Some(link))) => {
                 let mut response = response;
                 let origin = hyper::upgrade::on(&mut response);
@@ -133,6 +133,7 @@ impl HttpIngress {
         &self,
         caller: &Caller,
         access: Access,
+        busy: &BusyGuard,
         request: Request<Incoming>,
     ) -> Result<(Response<OriginBody>, Option<Link>), Failure> {
         if access == Access::TooManyConnections {
@@ -205,6 +206,7 @@ impl HttpIngress {
         };
         let body = RequestBody::new(
             body,
+            busy,
             caller.limits().body_timeout,
             caller_version,
             &parts.headers,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use relay::descriptors::leave_reserve;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
@@ -44,6 +45,8 @@ pub(super) async fn accept(
             Some(ended) = connections.join_next() => report(ended),
             () = &mut sweep => {}
             (socket, peer, permit) = next(ingress, &listener) => {
+                // Those that are here free descriptors without the loop.
+                let _: Option<()> = stop.run_until_cancelled(leave_reserve(&socket)).await;
                 connections.spawn(connection(ingress.clone(), socket, peer, permit, stop.clone()));
             }
         }

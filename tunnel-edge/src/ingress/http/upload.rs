@@ -15,11 +15,12 @@ use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 
 use super::body::{BodyError, Inbound, Polled};
+use super::caller::BusyGuard;
 use super::limits::CONTINUE_WAIT;
 use super::origin::Http2Slot;
-use super::provenance::drop_claims;
-use super::replay::{Given, Kept};
+use super::replay::Kept;
 use super::stall::Patience;
+use super::trailers;
 
 /// What a request's body and the exchange that it belongs to know of each other. They live on
 /// different threads.
@@ -115,8 +116,12 @@ pub(super) struct Source {
     patience: Patience,
     /// Whether the inbound body has said that it is over.
     over: bool,
+    /// Keeps the caller's connection busy until the body is over.
+    busy: Option<BusyGuard>,
     /// What may have to be given again.
     pub(super) kept: Kept,
+    /// Up to where the attempt has given of what is kept.
+    place: usize,
     /// Which attempt it is; earlier ones get nothing more.
     attempt: usize,
 }
@@ -126,8 +131,6 @@ pub(super) struct Source {
 pub(super) struct RequestBody {
     source: Arc<Mutex<Source>>,
     attempt: usize,
-    /// How many of the frames that are kept this attempt has given.
-    place: usize,
     upload: Arc<Upload>,
     slot: Option<Arc<Http2Slot>>,
     /// How long the origin may leave it open whether it wants the body.
@@ -138,21 +141,23 @@ impl RequestBody {
     /// The body of a request with these headers, which may be withheld for `patience`.
     pub(super) fn new(
         body: Incoming,
+        busy: &BusyGuard,
         patience: Duration,
         version: Version,
         headers: &HeaderMap,
     ) -> Self {
         let source = Source {
+            busy: (!body.is_end_stream()).then(|| busy.of_upload()),
             inbound: Inbound::new(body, version),
             patience: Patience::with(patience, version, headers),
             over: false,
             kept: Kept::Lost,
+            place: 0,
             attempt: 0,
         };
         Self {
             source: Arc::new(Mutex::new(source)),
             attempt: 0,
-            place: 0,
             upload: Arc::default(),
             slot: None,
             wanted: None,
@@ -167,13 +172,13 @@ impl RequestBody {
                 return None;
             }
             source.patience.renew();
+            source.place = 0;
             source.attempt += 1;
             source.attempt
         };
         Some(Self {
             source,
             attempt,
-            place: 0,
             upload: Arc::default(),
             slot: None,
             wanted: None,
@@ -197,13 +202,13 @@ impl RequestBody {
 
 impl Source {
     /// What this attempt has not given yet, of what another had.
-    fn poll_kept(&self, place: &mut usize) -> Option<Frame<Bytes>> {
-        let given = self.kept.get(*place)?;
-        *place += 1;
-        Some(match given.clone() {
-            Given::Data(data) => Frame::data(data),
-            Given::Trailers(trailers) => Frame::trailers(trailers),
-        })
+    fn poll_kept(&mut self) -> Option<Frame<Bytes>> {
+        let frame = self.kept.get(self.place)?;
+        self.place += frame.data_ref().map_or(1, Bytes::len);
+        if self.kept.is_once_more() {
+            self.kept.forget_before(self.place);
+        }
+        Some(frame)
     }
 
     fn poll_inbound(&mut self, upload: &Upload, cx: &mut Context<'_>) -> Polled {
@@ -213,30 +218,42 @@ impl Source {
         let Poll::Ready(mut frame) = self.inbound.poll_frame(cx) else {
             ready!(self.patience.poll_exhausted(cx));
             upload.stalled.store(true, Ordering::Release);
+            self.busy = None;
             return Poll::Ready(Some(Err(BodyError::Stalled)));
         };
         match &mut frame {
-            Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    drop_claims(trailers);
-                }
-                // HTTP/2 knows frames of no bytes.
-                if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+            Some(Ok(given)) => {
+                if let Some(trailers) = given.trailers_mut() {
+                    trailers::for_origin(trailers);
+                    if trailers.is_empty() {
+                        frame = None;
+                        self.over = true;
+                    } else {
+                        self.patience.renew();
+                        self.kept.keep_trailers(trailers);
+                    }
+                } else if let Some(data) = given.data_ref()
+                    // HTTP/2 knows frames of no bytes.
+                    && !data.is_empty()
+                {
                     self.patience.renew();
-                    self.kept.keep(|| match frame.data_ref() {
-                        Some(data) => Some(Given::Data(data.clone())),
-                        None => Some(Given::Trailers(frame.trailers_ref()?.clone())),
-                    });
+                    self.kept.keep_data(data);
                 }
             }
-            Some(Err(_)) => {}
+            Some(Err(_)) => self.busy = None,
             None => self.over = true,
         }
+        self.place = self.kept.end();
         Poll::Ready(frame)
     }
 
-    fn is_end(&self, place: usize) -> bool {
-        place >= self.kept.len() && self.inbound.body.is_end_stream()
+    /// The answer has begun: what has been given is not given again.
+    pub(super) fn forget(&mut self) {
+        self.kept.forget_before(self.place);
+    }
+
+    fn is_end(&self) -> bool {
+        self.place >= self.kept.end() && (self.over || self.inbound.body.is_end_stream())
     }
 }
 
@@ -252,28 +269,26 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Err(BodyError::Abandoned)));
         }
         ready!(this.upload.poll_wanted(&mut this.wanted, cx));
-        let frame = match source.poll_kept(&mut this.place) {
+        let frame = match source.poll_kept() {
             Some(frame) => Some(Ok(frame)),
-            None => {
-                let frame = ready!(source.poll_inbound(&this.upload, cx));
-                this.place = source.kept.len();
-                frame
-            }
+            None => ready!(source.poll_inbound(&this.upload, cx)),
         };
         let failed = frame.as_ref().is_some_and(Result::is_err);
-        if !failed && (frame.is_none() || source.is_end(this.place)) {
+        if !failed && (frame.is_none() || source.is_end()) {
+            source.busy = None;
             this.upload.complete.store(true, Ordering::Release);
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.lock().is_end(self.place)
+        let source = self.source.lock();
+        source.attempt == self.attempt && source.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
         let source = self.source.lock();
-        let again = source.kept.bytes_from(self.place) as u64;
+        let again = source.kept.bytes_from(source.place) as u64;
         let rest = source.inbound.body.size_hint();
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {

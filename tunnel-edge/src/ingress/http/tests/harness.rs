@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::super::limits::CALLER_PING;
 use super::super::link::Link;
 use super::super::origin::Destination;
 use super::super::{HttpIngress, HttpIngressConfig, HttpMetrics};
@@ -56,6 +57,20 @@ pub(super) async fn until(done: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// Lets time pass for so long that callers are asked in between whether they are there: in steps
+/// that leave them real time to answer.
+pub(super) async fn long_silence(time: Duration) {
+    let mut passed = Duration::ZERO;
+    while passed < time {
+        let step = (CALLER_PING / 2).min(time - passed);
+        tokio::time::pause();
+        tokio::time::advance(step).await;
+        tokio::time::resume();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        passed += step;
+    }
 }
 
 /// How an ingress is configured: for everyone, by host names of the form of [`HOST`], unless

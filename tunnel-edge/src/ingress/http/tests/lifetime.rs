@@ -7,13 +7,15 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use relay::AppProtocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 
-use super::super::limits::{GOODBYE, WATCH_INTERVAL};
+use super::super::limits::{CALLER_PING, GOODBYE, WATCH_INTERVAL};
 use super::breaks::read_head;
 use super::harness::{
-    Answer, Edge, HOST, MAX_CONNECTIONS, channel, data, get, mirror, next, read_to_end, until,
-    within,
+    Answer, Edge, HOST, MAX_CONNECTIONS, channel, data, get, long_silence, mirror, next,
+    read_to_end, until, within,
 };
 use crate::config::HttpLimits;
 
@@ -155,6 +157,71 @@ async fn an_idle_connection_is_closed_late_and_in_order() {
         tokio::time::sleep(WATCH_INTERVAL * 3 + GOODBYE).await;
         tokio::time::resume();
         until(|| open() == 0).await;
+    }
+}
+
+/// Reads frames of HTTP/2 until the end and answers pings. Says which kinds there were.
+async fn answer_pings(
+    mut frames: OwnedReadHalf,
+    replies: mpsc::UnboundedSender<Vec<u8>>,
+) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    let mut header = [0; 9];
+    while frames.read_exact(&mut header).await.is_ok() {
+        let [high, mid, low, kind, flags, ..] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, mid, low]) as usize];
+        if frames.read_exact(&mut payload).await.is_err() {
+            break;
+        }
+        kinds.push(kind);
+        if (kind, flags) == (PING, 0) {
+            let _ = replies.send(ping(1, &payload));
+        }
+    }
+    kinds
+}
+
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+fn ping(flags: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, 8, PING, flags, 0, 0, 0, 0], payload].concat()
+}
+
+#[tokio::test]
+async fn pings_do_not_keep_an_idle_connection() {
+    for together in [1, 8, 100] {
+        let edge = Edge::with_origin(AppProtocol::H2, mirror).await;
+        let (frames, mut socket) = edge.connect().await.into_split();
+        let (replies, mut said) = mpsc::unbounded_channel();
+        let reading = tokio::spawn(answer_pings(frames, replies.clone()));
+        tokio::spawn(async move {
+            while let Some(bytes) = said.recv().await {
+                if socket.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let begin = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat();
+        replies.send(begin).unwrap();
+        let mut passed = Duration::ZERO;
+        while passed < HttpLimits::IDLE_TIMEOUT - CALLER_PING {
+            assert!(!reading.is_finished(), "{together}");
+            replies.send(ping(0, b"anything").repeat(together)).unwrap();
+            long_silence(CALLER_PING / 2).await;
+            passed += CALLER_PING / 2;
+        }
+        assert_eq!(edge.metric("causeway_http_caller_connections"), 1);
+        for _ in 0..6 {
+            let _ = replies.send(ping(0, b"anything").repeat(together));
+            long_silence(WATCH_INTERVAL).await;
+        }
+        long_silence(GOODBYE + WATCH_INTERVAL).await;
+        let kinds = within(reading).await.unwrap();
+        assert!(kinds.contains(&GOAWAY), "{together}: {kinds:?}");
+        let answered = kinds.iter().filter(|kind| **kind == PING).count();
+        assert!(answered >= together * 5, "{answered} of {together}");
     }
 }
 

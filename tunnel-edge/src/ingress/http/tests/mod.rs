@@ -4,6 +4,7 @@
 mod arrivals;
 mod bodies;
 mod breaks;
+mod early;
 mod failures;
 pub(super) mod fake;
 mod harness;

@@ -1,7 +1,7 @@
 //! Requests that are sent a second time, and those that are not.
 
 use bytes::Bytes;
-use http::Version;
+use http::{Response, Version};
 use relay::{AppProtocol, OpenError, ResetCode};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
@@ -10,7 +10,8 @@ use super::super::limits::REPLAY;
 use super::breaks::{read_head, until_request};
 use super::fake::{FakeIo, FakeSession, Refusal};
 use super::harness::{
-    Answer, Edge, channel, data, echo, empty, full, get, mirror, request, serve_origin, within,
+    Answer, Edge, channel, data, echo, empty, full, get, mirror, next, request, serve_origin,
+    within,
 };
 
 const RETRIES: &str = "causeway_http_retries_total";
@@ -153,6 +154,82 @@ async fn what_an_http2_origin_refuses_unprocessed_is_sent_again() {
         if status == 200 {
             assert_eq!(answer.text, "onetwo");
         }
+    }
+}
+
+/// The origin refuses a body that came in small pieces, and has room for little of it when it answers.
+#[tokio::test]
+async fn what_is_sent_again_is_whole_though_its_answer_begins_before_it() {
+    const PIECE: usize = 255;
+    const SIZE: usize = REPLAY / PIECE * PIECE;
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let (edge, mut streams) = Edge::start(AppProtocol::H2).await;
+        let mut caller = edge.caller(version).await;
+        let origin = async {
+            let mut connection = h2::server::handshake(streams.recv().await.unwrap())
+                .await
+                .unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            let driving =
+                tokio::spawn(async move { while let Some(Ok(_)) = connection.accept().await {} });
+            let mut body = request.into_body();
+            let mut taken = 0;
+            while taken < SIZE {
+                let piece = body.data().await.unwrap().unwrap();
+                taken += piece.len();
+                body.flow_control().release_capacity(piece.len()).unwrap();
+            }
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            let mut builder = h2::server::Builder::new();
+            builder.initial_window_size(1024);
+            let second = streams.recv().await.unwrap();
+            let mut connection = builder.handshake::<_, Bytes>(second).await.unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            let serving =
+                tokio::spawn(async move { while let Some(Ok(_)) = connection.accept().await {} });
+            let mut answer = respond.send_response(Response::new(()), false).unwrap();
+            drop(driving);
+            (
+                request.into_body(),
+                answer.send_data("begun".into(), false).map(|()| answer),
+                serving,
+            )
+        };
+        let calls = async {
+            let (sender, body) = channel();
+            let pieces = sender.clone();
+            let sending = tokio::spawn(async move {
+                for at in 0..SIZE / PIECE {
+                    pieces.send(data(vec![at as u8; PIECE])).await.unwrap();
+                }
+            });
+            let answer = caller.send(request("PUT", "/", body)).await.unwrap();
+            within(sending).await.unwrap();
+            (answer.into_body(), sender)
+        };
+        let ((mut answer, sender), (mut body, answering, _serving)) =
+            tokio::join!(calls, within(origin));
+        let mut answering = answering.unwrap();
+        assert_eq!(next(&mut answer).await.unwrap().unwrap(), "begun");
+        // Only now there is room for more.
+        sender.send(data("last")).await.unwrap();
+        drop(sender);
+        let mut whole = Vec::new();
+        while let Some(piece) = within(body.data()).await {
+            let piece = piece.unwrap();
+            whole.extend_from_slice(&piece);
+            body.flow_control().release_capacity(piece.len()).unwrap();
+        }
+        let mut expected: Vec<u8> = (0..SIZE).map(|at| (at / PIECE) as u8).collect();
+        expected.extend_from_slice(b"last");
+        assert!(
+            whole == expected,
+            "{} of {} bytes",
+            whole.len(),
+            expected.len()
+        );
+        answering.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(edge.metric(RETRIES), 1);
     }
 }
 

@@ -6,9 +6,9 @@ use hyper::body::Incoming;
 use relay::AppProtocol;
 use tokio::sync::mpsc;
 
-use super::super::limits::{CALLER_PING, WATCH_INTERVAL};
+use super::super::limits::WATCH_INTERVAL;
 use super::harness::{
-    Answer, Edge, TestBody, channel, data, echo, full, next, request, until, within,
+    Answer, Edge, TestBody, channel, data, echo, full, long_silence, next, request, until, within,
 };
 use crate::config::HttpLimits;
 
@@ -95,19 +95,6 @@ async fn grpc_may_rest_between_two_messages() {
     silence(HttpLimits::BODY_TIMEOUT * 3).await;
     sender.send(data("second")).await.unwrap();
     assert_eq!(next(answer.body_mut()).await.unwrap().unwrap(), "second");
-}
-
-/// The same for so long that callers are asked in between whether they are there: in steps that
-/// leave them real time to answer.
-async fn long_silence(time: std::time::Duration) {
-    let mut passed = std::time::Duration::ZERO;
-    while passed < time {
-        tokio::time::pause();
-        tokio::time::advance(CALLER_PING / 2).await;
-        tokio::time::resume();
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        passed += CALLER_PING / 2;
-    }
 }
 
 #[tokio::test]

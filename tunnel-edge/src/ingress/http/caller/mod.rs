@@ -1,23 +1,19 @@
 //! A caller's connection: its socket, what it is busy with, and how long it may be idle.
 
-use std::io;
+mod socket;
+
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+pub(super) use self::socket::CallerIo;
 
 use super::limits::WATCH_INTERVAL;
 use super::upgrade::Splice;
 use crate::config::HttpLimits;
-
-/// The most bytes over HTTP/2 that are taken for a ping or the like, and not for an answer.
-const HOUSEKEEPING: usize = 64;
 
 /// What every connection with prior knowledge of HTTP/2 begins with (RFC 9113 §3.4); no method of
 /// HTTP/1.1 does.
@@ -45,19 +41,26 @@ struct State {
 ///           bytes                 request
 /// Silent ──────────▶ Head ───────────────────▶ Busy ◀──┐ another request (HTTP/2)
 ///    │                ▲                        │  └────┘
-///    │ bytes (HTTP/2) │ bytes                  │ last answer over
+///    │ bytes (HTTP/2) │ bytes                  │ last answer and upload over
 ///    └──────────▶ Idle ◀───────────────────────┘
 /// ```
 ///
-/// Over HTTP/2 bytes without a request are pings and the like: the connection is idle.
+/// Over HTTP/2 bytes without a request are pings and the like: the connection is idle. An answer
+/// may be over before its request is, of which the rest is then an upload under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing was received yet.
     Silent { since: Instant },
     /// A request's head has begun.
     Head { since: Instant },
-    /// Requests are being answered.
-    Busy { requests: usize, http2: bool },
+    /// Requests are being answered, or come in.
+    Busy {
+        answers: usize,
+        uploads: usize,
+        /// When the caller sent something or got the end of an answer.
+        heard: Instant,
+        http2: bool,
+    },
     /// There is no request.
     Idle { since: Instant, http2: bool },
 }
@@ -99,13 +102,7 @@ impl Caller {
 
     /// Marks a request as being answered until the guard is dropped.
     pub(super) fn busy(self: &Arc<Self>, http2: bool) -> BusyGuard {
-        let mut state = self.state.lock();
-        let requests = match state.phase {
-            Phase::Busy { requests, .. } => requests + 1,
-            Phase::Silent { .. } | Phase::Head { .. } | Phase::Idle { .. } => 1,
-        };
-        state.phase = Phase::Busy { requests, http2 };
-        BusyGuard(self.clone())
+        BusyGuard::new(self, Part::Answer, http2)
     }
 
     /// From now on the connection may only end with a reset, until the guard is disarmed.
@@ -126,7 +123,9 @@ impl Caller {
     /// Looks at the deadlines.
     pub(super) fn judge(&self, now: Instant) -> Judgement {
         let (since, limit, late) = match self.state.lock().phase {
-            Phase::Busy { .. } => return Judgement::Fine(WATCH_INTERVAL),
+            Phase::Busy { answers: 1.., .. } => return Judgement::Fine(WATCH_INTERVAL),
+            // Nobody waits for an answer, and the origin may never take the rest.
+            Phase::Busy { heard, .. } => (heard, self.limits.idle_timeout, Judgement::Idle),
             Phase::Silent { since } | Phase::Head { since } => {
                 (since, self.limits.head_timeout, Judgement::TooSlow)
             }
@@ -139,26 +138,25 @@ impl Caller {
     }
 
     fn received(&self, bytes: &[u8], now: Instant) {
-        let mut state = self.state.lock();
-        state.phase = match state.phase {
-            Phase::Silent { .. } if bytes.starts_with(HTTP2_BEGINS) => Phase::Idle {
-                since: now,
-                http2: true,
-            },
-            // From the time of connecting on, so that nobody gains by a late first byte.
-            Phase::Silent { since } => Phase::Head { since },
-            Phase::Idle { http2: false, .. } => Phase::Head { since: now },
-            phase @ (Phase::Idle { http2: true, .. } | Phase::Head { .. } | Phase::Busy { .. }) => {
-                phase
+        let phase = &mut self.state.lock().phase;
+        match phase {
+            Phase::Silent { .. } if bytes.starts_with(HTTP2_BEGINS) => {
+                *phase = Phase::Idle {
+                    since: now,
+                    http2: true,
+                }
             }
-        };
+            // From the time of connecting on, so that nobody gains by a late first byte.
+            Phase::Silent { since } => *phase = Phase::Head { since: *since },
+            Phase::Idle { http2: false, .. } => *phase = Phase::Head { since: now },
+            Phase::Busy { heard, .. } => *heard = now,
+            Phase::Idle { http2: true, .. } | Phase::Head { .. } => {}
+        }
     }
 
-    /// An answer is only over when the caller has taken it.
-    fn sent(&self, bytes: usize, now: Instant) {
-        if let Phase::Idle { since, http2 } = &mut self.state.lock().phase
-            && (!*http2 || bytes > HOUSEKEEPING)
-        {
+    /// A part of an answer was sent, which is only over when the caller has taken it.
+    fn answer_sent(&self, now: Instant) {
+        if let Phase::Idle { since, .. } = &mut self.state.lock().phase {
             *since = now;
         }
     }
@@ -174,24 +172,83 @@ impl Caller {
     }
 }
 
-/// A request that is being answered.
+/// A request that is being answered, or whose body comes in.
 #[derive(Debug)]
-pub(super) struct BusyGuard(Arc<Caller>);
+pub(super) struct BusyGuard {
+    caller: Arc<Caller>,
+    part: Part,
+    http2: bool,
+}
+
+/// What of a request keeps its connection busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Answer,
+    Upload,
+}
+
+impl BusyGuard {
+    fn new(caller: &Arc<Caller>, part: Part, http2: bool) -> Self {
+        caller.state.lock().phase.begin(part, http2);
+        Self {
+            caller: caller.clone(),
+            part,
+            http2,
+        }
+    }
+
+    /// Marks the body of the same request as coming in, which may go on after the answer.
+    pub(super) fn of_upload(&self) -> Self {
+        Self::new(&self.caller, Part::Upload, self.http2)
+    }
+}
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.phase = match state.phase {
-            Phase::Busy { requests, http2 } if requests > 1 => Phase::Busy {
-                requests: requests - 1,
-                http2,
-            },
-            Phase::Busy { http2, .. } => Phase::Idle {
-                since: Instant::now(),
-                http2,
-            },
-            phase @ (Phase::Silent { .. } | Phase::Head { .. } | Phase::Idle { .. }) => phase,
+        self.caller.state.lock().phase.end(self.part);
+    }
+}
+
+impl Phase {
+    fn begin(&mut self, part: Part, http2: bool) {
+        let (answers, uploads) = match *self {
+            Self::Busy {
+                answers, uploads, ..
+            } => (answers, uploads),
+            Self::Silent { .. } | Self::Head { .. } | Self::Idle { .. } => (0, 0),
         };
+        *self = Self::Busy {
+            answers: answers + usize::from(part == Part::Answer),
+            uploads: uploads + usize::from(part == Part::Upload),
+            heard: Instant::now(),
+            http2,
+        };
+    }
+
+    fn end(&mut self, part: Part) {
+        let Self::Busy {
+            answers,
+            uploads,
+            heard,
+            http2,
+        } = self
+        else {
+            return;
+        };
+        let now = Instant::now();
+        match part {
+            Part::Answer => {
+                *answers -= 1;
+                *heard = now;
+            }
+            Part::Upload => *uploads -= 1,
+        }
+        if (*answers, *uploads) == (0, 0) {
+            *self = Self::Idle {
+                since: now,
+                http2: *http2,
+            };
+        }
     }
 }
 
@@ -212,81 +269,6 @@ impl CutGuard {
         let mut state = self.0.state.lock();
         state.cuts -= 1;
         state.unflushed = true;
-    }
-}
-
-/// A caller's socket. Resets the connection instead of closing it while a [`CutGuard`] says so.
-#[derive(Debug)]
-pub(super) struct CallerIo {
-    socket: TcpStream,
-    caller: Arc<Caller>,
-}
-
-impl CallerIo {
-    pub(super) fn new(socket: TcpStream, caller: Arc<Caller>) -> Self {
-        Self { socket, caller }
-    }
-}
-
-impl AsyncRead for CallerIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        let received = &buf.filled()[before..];
-        if !received.is_empty() {
-            self.caller.received(received, Instant::now());
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for CallerIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, buf))?;
-        self.caller.sent(sent, Instant::now());
-        Poll::Ready(Ok(sent))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bufs))?;
-        self.caller.sent(sent, Instant::now());
-        Poll::Ready(Ok(sent))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
-        self.caller.flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
-impl Drop for CallerIo {
-    fn drop(&mut self) {
-        if self.caller.must_be_cut()
-            && let Err(error) = self.socket.set_zero_linger()
-        {
-            tracing::debug!(%error, "connection of a caller could not be reset");
-        }
     }
 }
 
@@ -339,7 +321,7 @@ mod tests {
         let soon = began + HEAD_TIMEOUT * 2;
         assert!(matches!(caller.judge(soon), Judgement::Fine(_)));
         assert_eq!(caller.judge(began + CALLER_IDLE), Judgement::Idle);
-        caller.sent(1, soon);
+        caller.answer_sent(soon);
         assert!(matches!(
             caller.judge(began + CALLER_IDLE),
             Judgement::Fine(_)
@@ -365,10 +347,34 @@ mod tests {
         let later = Instant::now() + CALLER_IDLE * 2;
         assert_eq!(caller.judge(later), Judgement::Fine(WATCH_INTERVAL));
         drop(second);
-        caller.sent(HOUSEKEEPING, later);
+        caller.received(b"ping", later);
         assert_eq!(caller.judge(later), Judgement::Idle);
-        caller.sent(HOUSEKEEPING + 1, later);
+        caller.answer_sent(later);
         assert!(matches!(caller.judge(later), Judgement::Fine(_)));
+    }
+
+    #[test]
+    fn an_upload_outlasts_its_answer_for_as_long_as_bytes_come() {
+        for http2 in [false, true] {
+            let caller = caller(Instant::now());
+            let answer = caller.busy(http2);
+            let upload = answer.of_upload();
+            drop(answer);
+            let mut now = Instant::now();
+            for _ in 0..10 {
+                now += CALLER_IDLE / 2;
+                assert!(matches!(caller.judge(now), Judgement::Fine(_)));
+                caller.received(b"more", now);
+            }
+            assert_eq!(caller.judge(now + CALLER_IDLE), Judgement::Idle);
+            drop(upload);
+            let idle = Instant::now();
+            assert!(matches!(
+                caller.judge(idle + HEAD_TIMEOUT * 2),
+                Judgement::Fine(_)
+            ));
+            assert_eq!(caller.judge(idle + CALLER_IDLE), Judgement::Idle);
+        }
     }
 
     #[test]

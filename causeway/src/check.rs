@@ -7,8 +7,11 @@ use anyhow::Context;
 use certs::RoleKind;
 use clap::Args;
 use relay::origin::Target;
-use relay::settings::{Document, OriginSettings, Place, Problem, Problems};
+use relay::settings::{
+    AuditSettings, Document, Loaded, OriginSettings, Place, Problem, Problems, Sources,
+};
 use serde_json::{Value, json};
+use tunnel_edge::config::IngressKind;
 
 use crate::config::Kind;
 
@@ -91,16 +94,23 @@ fn kind_of(document: &Document) -> Option<Kind> {
 }
 
 fn check_edge(file: &Path) -> Result<Summary, Problems> {
-    let config = tunnel_edge::config::Config::load(file)?.config;
-    let mut warnings = identity_warnings(&config.identity_dir, RoleKind::Edge);
+    let Loaded { config, sources } = tunnel_edge::config::Config::load(file)?;
+    let mut warnings = Vec::new();
+    let identity = identity(file, &config.identity_dir, RoleKind::Edge, &mut warnings);
+    refuse_if_any(identity, audit_log(file, &config.audit), &sources)?;
     warnings.extend(
         config
             .upstreams
             .iter()
             .filter_map(|upstream| ca_warning(&upstream.origin)),
     );
+    let routes = config.ingresses.iter().map(|ingress| match &ingress.kind {
+        IngressKind::Http(http) => http.routes.len(),
+        IngressKind::Tcp(_) => 0,
+    });
     let counts = vec![
         ("ingress", config.ingresses.len()),
+        ("route", routes.sum()),
         ("upstream", config.upstreams.len()),
     ];
     Ok(Summary {
@@ -111,8 +121,10 @@ fn check_edge(file: &Path) -> Result<Summary, Problems> {
 }
 
 fn check_client(file: &Path) -> Result<Summary, Problems> {
-    let config = tunnel_client::config::Config::load(file)?.config;
-    let mut warnings = identity_warnings(&config.identity_dir, RoleKind::Client);
+    let Loaded { config, sources } = tunnel_client::config::Config::load(file)?;
+    let mut warnings = Vec::new();
+    let identity = identity(file, &config.identity_dir, RoleKind::Client, &mut warnings);
+    refuse_if_any(identity, audit_log(file, &config.audit), &sources)?;
     warnings.extend(
         config
             .exposes
@@ -130,25 +142,66 @@ fn check_client(file: &Path) -> Result<Summary, Problems> {
     })
 }
 
-/// What is wrong with the identity. Only a warning: a file is often checked where its keys are not.
-fn identity_warnings(dir: &Path, expected: RoleKind) -> Vec<String> {
+/// What keeps the process from starting with its identity. That there is none is only a warning: a
+/// file is often checked where its keys are not.
+fn identity(
+    file: &Path,
+    dir: &Path,
+    expected: RoleKind,
+    warnings: &mut Vec<String>,
+) -> Option<Problem> {
     if !dir.exists() {
-        return vec![format!(
+        warnings.push(format!(
             "identity.dir: {} does not exist here",
             dir.display()
-        )];
+        ));
+        return None;
     }
-    match certs::load(dir) {
-        Err(error) => vec![format!("identity.dir: {error}")],
+    let message = match certs::load(dir) {
+        Err(error) => error.to_string(),
         Ok(material) => {
             let identity = material.identity();
             let found = identity.role.kind();
-            let wrong = format!(
-                "identity.dir: {identity} has the role {found}; this file needs the role {expected}"
-            );
-            (found != expected).then_some(wrong).into_iter().collect()
+            if found == expected {
+                return None;
+            }
+            format!("{identity} has the role {found}; this file needs the role {expected}")
         }
-    }
+    };
+    Some(Problem::new(
+        Place::File(file.into()),
+        "identity.dir",
+        message,
+    ))
+}
+
+/// What keeps the audit log from being opened.
+fn audit_log(file: &Path, audit: &AuditSettings) -> Option<Problem> {
+    let log = audit.file.as_ref()?;
+    let directory = log.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let missing = directory.filter(|directory| !directory.is_dir());
+    let message = match missing {
+        _ if log.is_dir() => format!("{} is a directory; name a file in it", log.display()),
+        Some(missing) => format!(
+            "there is no directory {} here; create it, or name another file",
+            missing.display()
+        ),
+        None => return None,
+    };
+    Some(Problem::new(
+        Place::File(file.into()),
+        "audit.file",
+        message,
+    ))
+}
+
+fn refuse_if_any(
+    identity: Option<Problem>,
+    audit: Option<Problem>,
+    sources: &Sources,
+) -> Result<(), Problems> {
+    let problems = identity.into_iter().chain(audit).collect();
+    Problems::of(problems, sources).map_or(Ok(()), Err)
 }
 
 fn ca_warning(origin: &OriginSettings) -> Option<String> {
@@ -273,7 +326,7 @@ mod tests {
             shown,
             json!({
                 "file": "edge.toml", "ok": true, "kind": "edge",
-                "has": {"ingresses": 0, "upstreams": 1}, "warnings": [warning],
+                "has": {"ingresses": 0, "routes": 0, "upstreams": 1}, "warnings": [warning],
             })
         );
     }
@@ -297,5 +350,35 @@ mod tests {
         );
         let problems = shown["problems"].as_array().unwrap();
         assert_eq!(problems.len(), 2);
+    }
+
+    #[test]
+    fn what_the_start_refuses_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("state")).unwrap();
+        for (audit, expected) in [
+            ("missing/a", "audit.file: there is no directory "),
+            ("state", "is a directory; name a file in it"),
+            (
+                "./state/../state/key.pem",
+                "belongs to the identity; name another file",
+            ),
+        ] {
+            std::fs::write(at("state/key.pem"), "no key").unwrap();
+            let text =
+                format!("[identity]\ndir = \"state\"\n[audit]\nfile = \"{audit}\"\n[listen]\n");
+            std::fs::write(at("edge.toml"), text).unwrap();
+            let Err(problems) = check(&at("edge.toml"), None) else {
+                panic!("{audit} is taken");
+            };
+            let problems = problems.to_string();
+            assert!(problems.contains(expected), "{problems}");
+        }
+        std::fs::write(at("edge.toml"), "[identity]\ndir = \"state\"\n[listen]\n").unwrap();
+        let Err(problems) = check(&at("edge.toml"), None) else {
+            panic!("an identity without a key is taken");
+        };
+        assert!(problems.to_string().contains("identity.dir: "));
     }
 }

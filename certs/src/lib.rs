@@ -36,7 +36,7 @@ pub use authority::{Authority, AuthorityError, Issued};
 pub use certificate::{CertificateInfo, Fingerprint, Serial};
 pub use files::{FileError, Overwrite};
 pub use identity::{Identity, IdentityError, Role, RoleKind};
-pub use material::{CertsError, Material, load};
+pub use material::{CertsError, Material, files_in, load};
 pub use name::{ClusterId, ClusterIdError, Label, LabelError, LabelFault};
 pub use name::{TrustDomain, TrustDomainError};
 pub use validity::Validity;

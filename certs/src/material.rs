@@ -25,6 +25,11 @@ pub const CERTIFICATE_FILE: &str = "cert.pem";
 /// The authorities whose certificates are accepted, within an identity directory.
 pub const AUTHORITIES_FILE: &str = "ca.pem";
 
+/// The files of an identity directory.
+pub fn files_in(dir: &Path) -> [PathBuf; 3] {
+    [KEY_FILE, CERTIFICATE_FILE, AUTHORITIES_FILE].map(|name| dir.join(name))
+}
+
 /// An identity with everything that it takes to prove it and to check a peer's.
 ///
 /// Cheap to clone. It never reveals the key, not even to `Debug`.

@@ -73,12 +73,9 @@ impl StartError {
     /// Whether only another configuration or identity can help.
     pub fn is_configuration(&self) -> bool {
         match self {
+            Self::Audit(error) => error.is_configuration(),
             Self::Identity(_) | Self::NotAClient { .. } | Self::Configuration(_) => true,
-            Self::Replica(_)
-            | Self::Audit(_)
-            | Self::Bind(_)
-            | Self::Watch(_)
-            | Self::Threads(_) => false,
+            Self::Replica(_) | Self::Bind(_) | Self::Watch(_) | Self::Threads(_) => false,
         }
     }
 }

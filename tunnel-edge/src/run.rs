@@ -90,17 +90,15 @@ impl StartError {
     /// Whether only another configuration or identity can help.
     pub fn is_configuration(&self) -> bool {
         match self {
+            Self::Audit(error) => error.is_configuration(),
             Self::Identity(_)
             | Self::NotAnEdge { .. }
             | Self::Tls(_)
             | Self::Quic(_)
             | Self::Configuration(_) => true,
-            Self::State(_)
-            | Self::Audit(_)
-            | Self::Bind(_)
-            | Self::Tunnel(_)
-            | Self::Watch(_)
-            | Self::System(_) => false,
+            Self::State(_) | Self::Bind(_) | Self::Tunnel(_) | Self::Watch(_) | Self::System(_) => {
+                false
+            }
         }
     }
 }

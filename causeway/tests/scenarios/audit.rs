@@ -234,7 +234,7 @@ fn a_log_that_cannot_be_opened_stops_the_start() {
         .arg(&config)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("cannot open the audit log"), "{said}");
     assert!(said.contains("missing/audit.jsonl"), "{said}");

@@ -66,6 +66,14 @@ pub struct AuditLogError {
     error: io::Error,
 }
 
+impl AuditLogError {
+    /// Whether only another path can help, or another directory there.
+    pub fn is_configuration(&self) -> bool {
+        use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+        [IsADirectory, NotADirectory, NotFound].contains(&self.error.kind())
+    }
+}
+
 /// What became of records.
 #[derive(Debug, Default)]
 struct Counts {

@@ -145,7 +145,7 @@ impl FromStr for Target {
                 ca: None,
                 server_name: None,
             })),
-            "unix" if rest.is_empty() => Err(TargetError::NoPath),
+            "unix" if rest.trim_matches('/').is_empty() => Err(TargetError::NoPath),
             "unix" => Ok(Self::Unix {
                 path: PathBuf::from(rest),
                 protocol: AppProtocol::Tcp,

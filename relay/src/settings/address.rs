@@ -200,7 +200,7 @@ impl ListenAddr {
         };
         // `unix:///run/x` says the same as `unix:/run/x`.
         let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() {
+        if path.trim_matches('/').is_empty() {
             return Err(ListenAddrError::NoPath);
         }
         let path = directory.join(path);
@@ -218,6 +218,21 @@ impl ListenAddr {
             Self::Ip(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix(_) => true,
         }
+    }
+
+    /// Whether no two sockets can listen at both: they are the same, or one stands for the other
+    /// too. A listener at `[::]` is one for IPv4 as well.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (Self::Ip(one), Self::Ip(other)) = (self, other) else {
+            return self == other;
+        };
+        let (ours, theirs) = (one.ip().to_canonical(), other.ip().to_canonical());
+        let takes_in = |wide: IpAddr, narrow: IpAddr| match wide {
+            IpAddr::V6(wide) => wide.is_unspecified(),
+            IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+        };
+        let same_ip = ours == theirs || takes_in(ours, theirs) || takes_in(theirs, ours);
+        same_ip && one.port() == other.port()
     }
 
     /// Whether two listeners cannot both have it: port 0 is a different one each time.
@@ -255,6 +270,29 @@ mod tests {
             let address = HostPort::parse(text, Some(443)).unwrap();
             assert_eq!(address.to_string(), shown);
             assert_eq!(shown.parse(), Ok(address), "{shown} is read back");
+        }
+    }
+
+    #[test]
+    fn listeners_that_take_in_one_another_overlap() {
+        for (one, other, expected) in [
+            ("[::]:1", "0.0.0.0:1", true),
+            ("127.0.0.1:1", "[::]:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1", true),
+            ("unix:/a", "unix:/a", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("[::]:1", "0.0.0.0:2", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("unix:/a", "unix:/b", false),
+        ] {
+            let parse = |text| ListenAddr::parse(text, Path::new("/")).unwrap();
+            assert_eq!(
+                parse(one).overlaps(&parse(other)),
+                expected,
+                "{one} {other}"
+            );
         }
     }
 
@@ -311,7 +349,9 @@ mod tests {
             parse("unix:///run/a.sock").unwrap().to_string(),
             "unix:/run/a.sock"
         );
-        assert_eq!(parse("unix:").unwrap_err(), ListenAddrError::NoPath);
+        for text in ["unix:", "unix:/", "unix:///"] {
+            assert_eq!(parse(text).unwrap_err(), ListenAddrError::NoPath);
+        }
         assert!(
             parse("localhost:80")
                 .unwrap_err()

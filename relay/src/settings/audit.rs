@@ -1,6 +1,6 @@
 //! `[audit]`: where each stream is recorded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::section::Section;
 
@@ -15,10 +15,26 @@ pub struct AuditSettings {
 }
 
 impl AuditSettings {
-    /// Reads `[audit]`.
-    pub fn read(section: &Section<'_>) -> Self {
-        Self {
-            file: section.path("file"),
+    /// Reads `[audit]`. `others` are files that the log must not be written into.
+    pub fn read(section: &Section<'_>, others: &[PathBuf]) -> Self {
+        let file = section.path("file");
+        if let Some(file) = &file
+            && others.iter().any(|other| is_same(file, other))
+        {
+            let because = format!(
+                "{} belongs to the identity; name another file",
+                file.display()
+            );
+            section.problem("file", because);
         }
+        Self { file }
+    }
+}
+
+/// Whether two paths lead to one file, which need not exist.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        (_, _) => one == other,
     }
 }

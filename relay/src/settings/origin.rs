@@ -87,6 +87,15 @@ impl OriginSettings {
                 "proxy_protocol",
                 "hello is built in and knows its callers anyway; leave it out",
             );
+            for key in ["connect_timeout", "keepalive"] {
+                section.refuse(
+                    key,
+                    "hello is built in, there is no connection; leave it out",
+                );
+            }
+        }
+        if matches!(target, Target::Unix { .. }) {
+            section.refuse("keepalive", "a unix socket has none; leave it out");
         }
         let target = with_protocol(section, with_tls(section, target));
         Some(Self {

@@ -117,7 +117,7 @@ pub struct Problems {
 
 impl Problems {
     /// What is wrong with a configuration from `sources`; `None` if nothing is.
-    pub(super) fn of(mut list: Vec<Problem>, sources: &Sources) -> Option<Self> {
+    pub fn of(mut list: Vec<Problem>, sources: &Sources) -> Option<Self> {
         // Stable: what has no line keeps the order in which it was found.
         list.sort_by_key(|problem| {
             let file = problem.file().map(PathBuf::from);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 
+use super::address::ListenAddr;
 use super::document::Document;
 use super::problem::{Place, Problem, Problems};
 use super::schema::Schema;
@@ -145,6 +146,37 @@ impl<'d> Reading<'d> {
                     format!("{what} {value} twice; the other one is {key} at {place}"),
                 );
             }
+        }
+    }
+
+    /// Records every listener that another, stated before, takes the port of: the same address, or
+    /// one that stands for it too.
+    pub fn disjoint(&self, listeners: &[Stated<ListenAddr>]) {
+        for (index, second) in listeners.iter().enumerate() {
+            let Some(first) = listeners[..index]
+                .iter()
+                .find(|first| first.value.overlaps(&second.value))
+            else {
+                continue;
+            };
+            let other = match &first.place {
+                Place::File(_) => format!("{} by default", first.key),
+                place @ (Place::Line { .. } | Place::Variable(_) | Place::Argument) => {
+                    format!("{} at {place}", first.key)
+                }
+            };
+            let (here, there) = (&second.value, &first.value);
+            self.reject(
+                second,
+                if here == there {
+                    format!("listens on {here} twice; the other one is {other}")
+                } else {
+                    format!(
+                        "listens on {here}, and {there} of {other} takes that port too: \
+                         0.0.0.0 is every IPv4 address, and [::] every IPv6 and every IPv4 address"
+                    )
+                },
+            );
         }
     }
 

@@ -144,11 +144,16 @@ impl Config {
         let mut used: Vec<_> = admin_used.into_iter().chain(telemetry_used).collect();
         used.extend(forwards_used);
         used.retain(|listener| listener.value.is_fixed());
-        reading.unique(&used, "listens on");
+        reading.disjoint(&used);
 
         // Everything is read before anything is given up, so that every mistake is found at once.
         let backoff = BackoffSettings::read(&reading.section("backoff"));
         let session = SessionSettings::read(&reading.section("session"), SessionSettings::client());
+        let identity_files: Vec<_> = identity_dir
+            .iter()
+            .flat_map(|dir| certs::files_in(dir))
+            .collect();
+        let audit = AuditSettings::read(&reading.section("audit"), &identity_files);
         let workers = top.count("workers", 1, 1..=256);
         let state_dir = top.path("state_dir");
         Some(Self {
@@ -159,7 +164,7 @@ impl Config {
             session,
             admin,
             telemetry,
-            audit: AuditSettings::read(&reading.section("audit")),
+            audit,
             exposes,
             forwards,
             workers: usize::try_from(workers).ok()?,

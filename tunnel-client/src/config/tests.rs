@@ -177,7 +177,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[telemetry]\nlisten = \"127.0.0.1:7490\"",
-        "client.toml:6:10: telemetry.listen: listens on 127.0.0.1:7490 twice; the other one is admin.listen at client.toml",
+        "client.toml:6:10: telemetry.listen: listens on 127.0.0.1:7490 twice; the other one is admin.listen by default",
     ),
     (
         "[[ingress]]\nkind = \"tcp\"",

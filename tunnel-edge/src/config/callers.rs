@@ -84,6 +84,7 @@ impl FromStr for Network {
         let network: IpNet = text
             .parse()
             .map_err(|_| CallersError::NotANetwork(text.to_owned()))?;
+        let network = as_ipv4(network);
         if network.trunc() != network {
             return Err(CallersError::HostBits {
                 stated: text.to_owned(),
@@ -92,6 +93,18 @@ impl FromStr for Network {
             });
         }
         Ok(Self(network))
+    }
+}
+
+/// Callers are held against a network by their IPv4 address if they have one, so it is written that way too.
+fn as_ipv4(network: IpNet) -> IpNet {
+    /// The bits in front of the address in an IPv4-mapped one (RFC 4291 §2.5.5.2).
+    const MAPPED: u8 = 96;
+    match (network.addr().to_canonical(), network.prefix_len()) {
+        (IpAddr::V4(address), length @ MAPPED..) if matches!(network, IpNet::V6(_)) => {
+            IpNet::new(address.into(), length - MAPPED).unwrap_or(network)
+        }
+        (_, _) => network,
     }
 }
 
@@ -111,6 +124,8 @@ mod tests {
     fn callers_are_admitted_by_network() {
         assert!(admits(&["10.0.0.0/8"], "10.1.2.3"));
         assert!(admits(&["10.0.0.0/8"], "::ffff:10.1.2.3"));
+        assert!(admits(&["::ffff:10.0.0.0/104"], "10.1.2.3"));
+        assert!(!admits(&["::ffff:10.0.0.0/104"], "11.0.0.1"));
         assert!(admits(&["192.0.2.0/24", "::1"], "::1"));
         assert!(!admits(&["10.0.0.0/8"], "11.0.0.1"));
         assert!(!admits(&["::1"], "127.0.0.1"));

@@ -194,12 +194,17 @@ impl Config {
                 .map(|stated| stated.map(ListenAddr::Ip)),
         );
         used.retain(|listener| listener.value.is_fixed());
-        reading.unique(&used, "listens on");
+        reading.disjoint(&used);
 
         // Everything is read before anything is given up, so that every mistake is found at once.
         let session = SessionSettings::read(&limits, SessionSettings::edge());
         let max_sessions = limits.count("max_sessions", MAX_SESSIONS, 1..=1_000_000);
         let max_handshakes = limits.count("max_handshakes", MAX_HANDSHAKES, 1..=65_536);
+        let identity_files: Vec<_> = identity_dir
+            .iter()
+            .flat_map(|dir| certs::files_in(dir))
+            .collect();
+        let audit = AuditSettings::read(&reading.section("audit"), &identity_files);
         let workers = top.count("workers", cores(), 1..=256);
         let state_dir = top.path("state_dir");
         let count = |value: u64| usize::try_from(value).ok();
@@ -213,7 +218,7 @@ impl Config {
             max_handshakes: count(max_handshakes)?,
             admin,
             telemetry,
-            audit: AuditSettings::read(&reading.section("audit")),
+            audit,
             ingresses,
             upstreams,
             workers: count(workers)?,

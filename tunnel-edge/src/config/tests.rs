@@ -303,6 +303,41 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         NONE,
+        "[listen]\ntunnel = \"[::]:7480\"",
+        "edge.toml: admin.listen: listens on 127.0.0.1:7480, and [::]:7480 of listen.tunnel at edge.toml:4:10 takes that port too: 0.0.0.0 is every IPv4 address, and [::] every IPv6 and every IPv4 address",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nallow = \"10.0.0.0/8\"\ntrusted_proxies = \"0.0.0.0/0\"",
+        "edge.toml:8:19: ingress[0].trusted_proxies: 0.0.0.0/0 is everyone, so anyone could claim any address that allow admits; name the proxies",
+    ),
+    (
+        TCP,
+        "to = \"a/b/c\"\nallow = []\nproxy_protocol_from = \"::/0\"",
+        "edge.toml:8:23: ingress[0].proxy_protocol_from: ::/0 is everyone, so anyone could claim any address that allow admits; name the proxies",
+    ),
+    (
+        TCP,
+        "to = \"a/b/c\"\nanonymous = true\nmax_connections = 5\nmax_connections_per_address = 6",
+        "edge.toml:9:31: ingress[0].max_connections_per_address: is more than max_connections, which is 5",
+    ),
+    (
+        HTTP,
+        "anonymous = true\n[[route]]\ningress = \"http-0\"\nto = \"a/b/c\"\nhost = \"x\"\nstrip_prefix = true",
+        "edge.toml:11:16: route[0].strip_prefix: there is nothing to strip; say what with path = \"/api\", or leave it out",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\nset_host = \"a:0\"",
+        "edge.toml:8:12: ingress[0].set_host: \"a:0\" is no host; write one such as \"app.internal\" or \"app.internal:8080\"",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\nset_host = \"a:70000\"",
+        "edge.toml:8:12: ingress[0].set_host: \"a:70000\" is no host; write one such as \"app.internal\" or \"app.internal:8080\"",
+    ),
+    (
+        NONE,
         "[listen]\nadvertise = \"edge-1\"",
         "edge.toml:4:13: listen.advertise: \"edge-1\" has no port; write it like edge-1:443",
     ),

@@ -32,6 +32,10 @@ impl Connections {
         let per_address = section
             .has("max_connections_per_address")
             .then(|| section.count("max_connections_per_address", 1, 1..=MAX));
+        if per_address.is_some_and(|per_address| per_address > max) {
+            let because = format!("is more than max_connections, which is {max}");
+            section.problem("max_connections_per_address", because);
+        }
         Self {
             proxy_protocol_from: networks(section, "proxy_protocol_from"),
             max: count(max),
@@ -45,8 +49,18 @@ fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// A list of networks.
+/// The networks of those who say whose a connection or a request is.
 pub(super) fn networks(section: &Section<'_>, key: &'static str) -> Vec<IpNet> {
     let stated = section.each_with(key, |text, _| text.parse::<Network>());
-    stated.into_iter().map(|network| network.value.0).collect()
+    let networks: Vec<_> = stated.into_iter().map(|network| network.value.0).collect();
+    let everyone = networks.iter().find(|network| network.prefix_len() == 0);
+    if let Some(everyone) = everyone
+        && section.has("allow")
+    {
+        let because = format!(
+            "{everyone} is everyone, so anyone could claim any address that allow admits; name the proxies"
+        );
+        section.problem(key, because);
+    }
+    networks
 }

@@ -158,7 +158,7 @@ fn read(
         (false, None) => None,
     };
     names.extend(name.iter().map(|name| section.stated("name", name.clone())));
-    let connections = Connections::read(section, kind.map_or(1, max_connections));
+    let connections = Connections::read(section, kind.map_or(MAX_CONNECTIONS_TCP, max_connections));
     let kind = match kind? {
         Kind::Http => {
             let name = name.clone()?;
@@ -184,11 +184,13 @@ fn default_name(kind: Kind, index: usize) -> Option<Label> {
     format!("{word}-{index}").parse().ok()
 }
 
+const MAX_CONNECTIONS_TCP: u64 = 16_384;
+
 /// An http caller may cost more than a tcp one, whose memory the stream's credit bounds.
 fn max_connections(kind: Kind) -> u64 {
     match kind {
         Kind::Http => 8192,
-        Kind::Tcp => 16_384,
+        Kind::Tcp => MAX_CONNECTIONS_TCP,
     }
 }
 

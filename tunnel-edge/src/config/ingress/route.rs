@@ -51,6 +51,9 @@ pub enum RouteError {
     /// It does not begin at the root.
     #[error("\"{0}\" does not begin with /; write it like \"/api\"")]
     NotFromRoot(String),
+    /// What looks like a pattern.
+    #[error("\"{0}\" has a *; a path fits all below it anyway, as \"/api\" fits /api/users")]
+    Pattern(String),
     /// A segment that requests cannot have, or not in one way only.
     #[error(
         "\"{path}\" has the segment \"{segment}\"; write plain segments, such as \"/api/v1\", without escapes, queries, empty segments and dots alone"
@@ -97,6 +100,10 @@ fn read(section: &Section<'_>) -> Option<StatedRoute> {
         false => Some(PathPrefix::default()),
     };
     let strip_prefix = section.flag("strip_prefix").unwrap_or(false);
+    if strip_prefix && path.as_ref().is_some_and(|path| path.0.is_empty()) {
+        let because = "there is nothing to strip; say what with path = \"/api\", or leave it out";
+        section.problem("strip_prefix", because);
+    }
     let set_host = host_to_set(section);
     let route = Route {
         host: host?,
@@ -139,7 +146,14 @@ pub(super) fn in_order(section: &Section<'_>, routes: Vec<StatedRoute>) -> Vec<R
 pub(super) fn host_to_set(section: &Section<'_>) -> Option<Authority> {
     section.read_with("set_host", |text, _| {
         let host = text.parse::<Authority>().ok();
-        let host = host.filter(|host| !host.as_str().contains('@') && !host.host().is_empty());
+        let host = host.filter(|host| {
+            let port = host.as_str().strip_prefix(host.host());
+            let port_is_right = match port.and_then(|port| port.strip_prefix(':')) {
+                Some(_) => host.port_u16().is_some_and(|port| port != 0),
+                None => port == Some(""),
+            };
+            port_is_right && !host.host().is_empty()
+        });
         host.ok_or_else(|| {
             format!(
                 "\"{text}\" is no host; write one such as \"app.internal\" or \"app.internal:8080\""
@@ -208,8 +222,11 @@ impl FromStr for PathPrefix {
         if path.is_empty() {
             return Ok(Self::default());
         }
+        if path.contains('*') {
+            return Err(RouteError::Pattern(text.to_owned()));
+        }
         let path = path.strip_suffix('/').unwrap_or(path);
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&b);
         let segments = path.split('/').map(|segment| {
             let dots = matches!(segment, "" | "." | "..");
             if dots || !segment.bytes().all(plain) {
@@ -290,6 +307,10 @@ mod tests {
                 Err(RouteError::Host(text.to_owned()))
             );
         }
+        assert_eq!(
+            "/api/*".parse::<PathPrefix>(),
+            Err(RouteError::Pattern("/api/*".to_owned()))
+        );
         assert_eq!(
             "api".parse::<PathPrefix>(),
             Err(RouteError::NotFromRoot("api".to_owned()))

@@ -20,6 +20,7 @@ use relay::transport::quic::{self, QuicConnection};
 use relay::transport::tls::{self, TlsConnection};
 use relay::transport::{
     Connection, RecvHalf, SendHalf, SessionBounds, StreamBroken, TransportKind, TransportStream,
+    yamux,
 };
 use relay::{CloseCode, ResetCode, WorkerHandle, Workers};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -58,7 +59,11 @@ fn main() {
     if wanted("bare TLS") {
         println!("{:34} {}", "bare TLS, read 128 KiB at once", bare());
     }
-    for kind in [TransportKind::Tls, TransportKind::Quic] {
+    for kind in [
+        TransportKind::Tls,
+        TransportKind::Yamux,
+        TransportKind::Quic,
+    ] {
         for (name, bulk, measure) in MEASUREMENTS {
             let name = format!("{kind} {name}");
             if wanted(&name) {
@@ -292,6 +297,7 @@ async fn connected(
     let alpn = match kind {
         TransportKind::Quic => quic::ALPN,
         TransportKind::Tls => tls::ALPN,
+        TransportKind::Yamux => yamux::ALPN,
     };
     let (server, client) = configs(alpn);
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -304,7 +310,7 @@ async fn connected(
                 let connection = endpoint.accept().await.unwrap().await.unwrap();
                 Arc::new(QuicConnection::new(connection)) as Arc<dyn Connection>
             }
-            TransportKind::Tls => {
+            TransportKind::Tls | TransportKind::Yamux => {
                 let listener = TcpListener::bind(loopback()).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let socket = listener.accept().await.unwrap().0;
@@ -312,7 +318,7 @@ async fn connected(
                     .accept(socket)
                     .await
                     .unwrap();
-                Arc::new(TlsConnection::start(TlsStream::Server(stream), BOUNDS).unwrap())
+                over_tls(kind, TlsStream::Server(stream))
             }
         }
     });
@@ -326,16 +332,24 @@ async fn connected(
                 let connection = connecting.unwrap().await.unwrap();
                 Arc::new(QuicConnection::new(connection)) as Arc<dyn Connection>
             }
-            TransportKind::Tls => {
+            TransportKind::Tls | TransportKind::Yamux => {
                 let socket = TcpStream::connect(address).await.unwrap();
                 let name = ServerName::try_from(quic::SERVER_NAME).unwrap();
                 let connector = TlsConnector::from(Arc::new(client));
                 let stream = connector.connect(name, socket).await.unwrap();
-                Arc::new(TlsConnection::start(TlsStream::Client(stream), BOUNDS).unwrap())
+                over_tls(kind, TlsStream::Client(stream))
             }
         }
     });
     (dialling.await.unwrap(), accepting.await.unwrap())
+}
+
+fn over_tls(kind: TransportKind, stream: TlsStream<TcpStream>) -> Arc<dyn Connection> {
+    match kind {
+        TransportKind::Quic => unreachable!("it brings its own TLS"),
+        TransportKind::Tls => Arc::new(TlsConnection::start(stream, BOUNDS).unwrap()),
+        TransportKind::Yamux => Arc::new(yamux::start(stream, BOUNDS).unwrap()),
+    }
 }
 
 fn endpoint(config: Option<quinn::ServerConfig>) -> Endpoint {

@@ -6,11 +6,14 @@
 //!
 //! * [`quic`]: QUIC (RFC 9000), by quinn.
 //! * [`tls`]: frames of our own on TLS over TCP.
+//! * [`yamux`]: yamux on TLS over TCP.
 //! * [`over_tcp`]: how two ends agree on one of those that run over TLS on TCP.
 
+mod muxed;
 pub mod over_tcp;
 pub mod quic;
 pub mod tls;
+pub mod yamux;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,6 +26,8 @@ use rustls_pki_types::CertificateDer;
 
 use crate::proto::{CloseCode, ResetCode};
 
+pub use muxed::MuxedConnection;
+
 /// Which transport a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransportKind {
@@ -30,6 +35,8 @@ pub enum TransportKind {
     Quic,
     /// Our own frames on TLS over TCP.
     Tls,
+    /// yamux on TLS over TCP.
+    Yamux,
 }
 
 impl TransportKind {
@@ -38,6 +45,7 @@ impl TransportKind {
         match self {
             Self::Quic => "quic",
             Self::Tls => "tls",
+            Self::Yamux => "yamux",
         }
     }
 }

@@ -131,6 +131,7 @@ fn the_description_shows_these_bytes() {
     all.extend(vectors(include_str!("../vectors/header.txt")));
     all.extend(vectors(include_str!("../vectors/answer.txt")));
     all.extend(vectors(include_str!("../vectors/frames.txt")));
+    all.extend(vectors(include_str!("../vectors/yamux.txt")));
     let shown: Vec<_> = description
         .split("```vector\n")
         .skip(1)

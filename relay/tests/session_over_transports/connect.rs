@@ -6,12 +6,12 @@ use std::sync::Arc;
 use quinn::Endpoint;
 use relay::transport::quic::{self, QuicConnection};
 use relay::transport::tls::{self, TlsConnection};
-use relay::transport::{Connection, SessionBounds, TransportKind};
+use relay::transport::{Connection, SessionBounds, TransportKind, yamux};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::version::TLS13;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::ends::Setup;
 
@@ -62,23 +62,45 @@ impl Certificate {
         let bounds = setup.bounds();
         match setup.transport {
             TransportKind::Quic => {
-                let tls = self.client(quic::ALPN);
+                let tls = self.client(alpn(TransportKind::Quic));
                 Dialler::Quic(quic::client_config(tls, bounds, None).unwrap())
             }
-            TransportKind::Tls => Dialler::Tls(self.client(tls::ALPN).into(), bounds),
+            kind @ (TransportKind::Tls | TransportKind::Yamux) => {
+                Dialler::Tcp(kind, self.client(alpn(kind)).into(), bounds)
+            }
         }
     }
 }
 
+fn alpn(kind: TransportKind) -> &'static [u8] {
+    match kind {
+        TransportKind::Quic => quic::ALPN,
+        TransportKind::Tls => tls::ALPN,
+        TransportKind::Yamux => yamux::ALPN,
+    }
+}
+
+fn over_tls(
+    kind: TransportKind,
+    stream: TlsStream<TcpStream>,
+    bounds: SessionBounds,
+) -> std::io::Result<Arc<dyn Connection>> {
+    Ok(match kind {
+        TransportKind::Quic => unreachable!("it brings its own TLS"),
+        TransportKind::Tls => Arc::new(TlsConnection::start(stream, bounds)?),
+        TransportKind::Yamux => Arc::new(yamux::start(stream, bounds)?),
+    })
+}
+
 pub(crate) enum Listener {
     Quic(Endpoint),
-    Tls(TcpListener, TlsAcceptor, SessionBounds),
+    Tcp(TransportKind, TcpListener, TlsAcceptor, SessionBounds),
 }
 
 /// Someone who has knocked, before TLS.
 pub(crate) enum Arriving {
     Quic(Box<quinn::Incoming>),
-    Tls(TcpStream, TlsAcceptor, SessionBounds),
+    Tcp(TransportKind, TcpStream, TlsAcceptor, SessionBounds),
 }
 
 impl Listener {
@@ -87,13 +109,18 @@ impl Listener {
         let bounds = setup.bounds();
         match setup.transport {
             TransportKind::Quic => {
-                let tls = certificate.server(quic::ALPN);
+                let tls = certificate.server(alpn(TransportKind::Quic));
                 let config = quic::server_config(tls, bounds).unwrap();
                 Self::Quic(Endpoint::server(config, loopback()).unwrap())
             }
-            TransportKind::Tls => {
+            kind @ (TransportKind::Tls | TransportKind::Yamux) => {
                 let listener = TcpListener::bind(loopback()).await.unwrap();
-                Self::Tls(listener, certificate.server(tls::ALPN).into(), bounds)
+                Self::Tcp(
+                    kind,
+                    listener,
+                    certificate.server(alpn(kind)).into(),
+                    bounds,
+                )
             }
         }
     }
@@ -101,7 +128,7 @@ impl Listener {
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::Quic(endpoint) => endpoint.local_addr().unwrap(),
-            Self::Tls(listener, ..) => listener.local_addr().unwrap(),
+            Self::Tcp(_, listener, ..) => listener.local_addr().unwrap(),
         }
     }
 
@@ -111,9 +138,9 @@ impl Listener {
                 let incoming = endpoint.accept().await?;
                 Some(Arriving::Quic(incoming.into()))
             }
-            Self::Tls(listener, acceptor, bounds) => {
+            Self::Tcp(kind, listener, acceptor, bounds) => {
                 let (socket, _) = listener.accept().await.ok()?;
-                Some(Arriving::Tls(socket, acceptor.clone(), *bounds))
+                Some(Arriving::Tcp(*kind, socket, acceptor.clone(), *bounds))
             }
         }
     }
@@ -123,7 +150,7 @@ impl Listener {
         match self {
             Self::Quic(endpoint) => endpoint.wait_idle().await,
             // Each connection has a task of its own for that.
-            Self::Tls(..) => {}
+            Self::Tcp(..) => {}
         }
     }
 }
@@ -133,9 +160,9 @@ impl Arriving {
     pub(crate) async fn connected(self) -> Option<Arc<dyn Connection>> {
         Some(match self {
             Self::Quic(incoming) => Arc::new(QuicConnection::new((*incoming).await.ok()?)),
-            Self::Tls(socket, acceptor, bounds) => {
+            Self::Tcp(kind, socket, acceptor, bounds) => {
                 let stream = acceptor.accept(socket).await.ok()?;
-                Arc::new(TlsConnection::start(stream.into(), bounds).ok()?)
+                over_tls(kind, stream.into(), bounds).ok()?
             }
         })
     }
@@ -143,7 +170,7 @@ impl Arriving {
 
 pub(crate) enum Dialler {
     Quic(quinn::ClientConfig),
-    Tls(TlsConnector, SessionBounds),
+    Tcp(TransportKind, TlsConnector, SessionBounds),
 }
 
 impl Dialler {
@@ -155,11 +182,11 @@ impl Dialler {
                 let connecting = endpoint.connect_with(config, address, quic::SERVER_NAME);
                 Arc::new(QuicConnection::new(connecting.unwrap().await.unwrap()))
             }
-            Self::Tls(connector, bounds) => {
+            Self::Tcp(kind, connector, bounds) => {
                 let socket = TcpStream::connect(address).await.unwrap();
                 let name = ServerName::try_from(quic::SERVER_NAME).unwrap();
                 let stream = connector.connect(name, socket).await.unwrap();
-                Arc::new(TlsConnection::start(stream.into(), bounds).unwrap())
+                over_tls(kind, stream.into(), bounds).unwrap()
             }
         }
     }

@@ -16,7 +16,7 @@ const BLOCK: usize = 16 << 10;
 /// into memory of its own: no small part keeps a large buffer alive. Small parts that nobody has
 /// read yet share a block, so that single bytes cost about a byte each.
 #[derive(Debug, Default)]
-pub(super) struct Arrived {
+pub(in crate::transport) struct Arrived {
     chunks: VecDeque<Bytes>,
     /// Small parts that arrived after all of `chunks`.
     tail: BytesMut,
@@ -25,7 +25,7 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    pub(super) fn push(&mut self, part: &[u8]) {
+    pub(in crate::transport) fn push(&mut self, part: &[u8]) {
         self.bytes += part.len();
         if part.len() < SMALL {
             if self.tail.len() + part.len() > BLOCK {
@@ -39,7 +39,7 @@ impl Arrived {
     }
 
     /// Moves everything to the end of `chunks`; says how many bytes.
-    pub(super) fn take(&mut self, chunks: &mut VecDeque<Bytes>) -> usize {
+    pub(in crate::transport) fn take(&mut self, chunks: &mut VecDeque<Bytes>) -> usize {
         self.close_tail();
         chunks.append(&mut self.chunks);
         // An idle stream holds no memory.
@@ -48,11 +48,11 @@ impl Arrived {
     }
 
     /// Forgets everything; says how many bytes.
-    pub(super) fn discard(&mut self) -> usize {
+    pub(in crate::transport) fn discard(&mut self) -> usize {
         std::mem::take(self).bytes
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::transport) fn len(&self) -> usize {
         self.bytes
     }
 

@@ -23,6 +23,7 @@ use super::batch::Batch;
 use super::frame::{self, FrameReader};
 use super::lost;
 use super::shared::Shared;
+use super::socket::SocketWriter;
 use super::violation::Violation;
 use crate::proto::CloseCode;
 use crate::transport::ConnectionLost;
@@ -315,32 +316,5 @@ impl Carrier {
             cx.waker().wake_by_ref();
             Poll::Pending
         })
-    }
-}
-
-/// The socket, as the TLS library writes to it.
-struct SocketWriter<'a, 'b> {
-    socket: &'a mut TcpStream,
-    cx: &'a mut Context<'b>,
-}
-
-impl Write for SocketWriter<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.socket).poll_write(self.cx, bytes))
-    }
-
-    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.socket).poll_write_vectored(self.cx, slices))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn or_would_block(written: Poll<io::Result<usize>>) -> io::Result<usize> {
-    match written {
-        Poll::Ready(written) => written,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }

@@ -31,7 +31,7 @@ pub fn by_io(error: &io::Error) -> ConnectionLost {
 }
 
 /// The reason in an error of the TLS library.
-pub(super) fn by_tls(error: &TlsError) -> ConnectionLost {
+pub(in crate::transport) fn by_tls(error: &TlsError) -> ConnectionLost {
     if let TlsError::AlertReceived(alert) = error {
         return ConnectionLost::TlsByPeer {
             alert: u8::from(*alert),
@@ -47,7 +47,7 @@ pub(super) fn by_tls(error: &TlsError) -> ConnectionLost {
 }
 
 /// The peer is gone and has not said why.
-pub(super) fn silently() -> ConnectionLost {
+pub(in crate::transport) fn silently() -> ConnectionLost {
     ConnectionLost::Other("the connection ended without a close".into())
 }
 

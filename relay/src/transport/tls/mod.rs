@@ -20,20 +20,21 @@
 //! has arrived waits for its reader without holding up anybody else: it is bounded by what the
 //! session has granted, and a peer that sends more is closed.
 
-mod arrived;
+pub(super) mod arrived;
 mod batch;
 mod carrier;
 pub mod frame;
 mod halves;
 mod heard;
-mod lost;
-mod round_trip;
+pub(super) mod lost;
+pub(super) mod round_trip;
 mod schedule;
 mod shared;
+pub(super) mod socket;
 mod streams;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod violation;
 
 use std::fmt;
@@ -51,10 +52,12 @@ use super::{BoxFuture, Connection, ConnectionLost, SessionBounds, TransportKind,
 use crate::proto::CloseCode;
 use carrier::Carrier;
 use shared::Shared;
-use streams::{Side, Streams};
+use streams::Streams;
 
 pub use lost::by_io as lost_by_io;
 pub use violation::Violation;
+
+pub(super) use streams::{Limits, Side};
 
 /// The application protocol of a Causeway connection of this kind (RFC 7301).
 pub const ALPN: &[u8] = b"causeway-tls/1";

@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_millis(50);
 const INITIAL: Duration = Duration::from_millis(333);
 
 #[derive(Debug, Default)]
-pub(super) struct RoundTrip {
+pub(in crate::transport) struct RoundTrip {
     /// The ping that was not answered yet.
     asked: Option<(u64, Instant)>,
     last: Option<Instant>,
@@ -24,12 +24,12 @@ pub(super) struct RoundTrip {
 }
 
 impl RoundTrip {
-    pub(super) fn estimate(&self) -> Duration {
+    pub(in crate::transport) fn estimate(&self) -> Duration {
         self.smoothed.unwrap_or(INITIAL)
     }
 
     /// The number of the ping that is due, if one is.
-    pub(super) fn ask(&mut self, now: Instant) -> Option<u64> {
+    pub(in crate::transport) fn ask(&mut self, now: Instant) -> Option<u64> {
         let early = self
             .last
             .is_some_and(|last| now.saturating_duration_since(last) < EVERY);
@@ -42,7 +42,11 @@ impl RoundTrip {
         Some(self.count)
     }
 
-    pub(super) fn answered(&mut self, nonce: u64, now: Instant) -> Result<(), Violation> {
+    pub(in crate::transport) fn answered(
+        &mut self,
+        nonce: u64,
+        now: Instant,
+    ) -> Result<(), Violation> {
         let Some((_, at)) = self.asked.take_if(|(asked, _)| *asked == nonce) else {
             return Err(Violation::PongToNothing);
         };

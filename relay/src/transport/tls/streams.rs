@@ -34,7 +34,7 @@ pub(super) const NUMBERS: u32 = 1 << 31;
 
 /// Which streams are whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::transport) enum Side {
     /// Began the TLS handshake. Its streams have even numbers.
     Dialler,
     /// Its streams have odd numbers.
@@ -135,14 +135,14 @@ pub(super) struct Streams {
 
 /// What the peer may do, in streams and bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) streams: usize,
-    pub(super) one_stream: usize,
-    pub(super) all_streams: usize,
+pub(in crate::transport) struct Limits {
+    pub(in crate::transport) streams: usize,
+    pub(in crate::transport) one_stream: usize,
+    pub(in crate::transport) all_streams: usize,
 }
 
 impl Limits {
-    pub(super) fn new(bounds: SessionBounds) -> Self {
+    pub(in crate::transport) fn new(bounds: SessionBounds) -> Self {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let streams = bytes(bounds.streams);
         let headers = streams.saturating_mul(STREAM_HEADER);

@@ -18,14 +18,14 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::ALPN;
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(in crate::transport) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(30), future).await {
         Ok(value) => value,
         Err(_) => panic!("not in time: {what}"),
     }
 }
 
-async fn eventually(what: &str, mut state: impl FnMut() -> bool) {
+pub(in crate::transport) async fn eventually(what: &str, mut state: impl FnMut() -> bool) {
     within(what, async {
         while !state() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -35,7 +35,7 @@ async fn eventually(what: &str, mut state: impl FnMut() -> bool) {
 }
 
 /// A dialler's and a listener's end of TLS.
-async fn tls_pair() -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
+pub(in crate::transport) async fn tls_pair() -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
     let made = rcgen::generate_simple_self_signed(["edge.test".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::Endpoint;
+use relay::transport::h2;
 use relay::transport::quic::{self, QuicConnection};
 use relay::transport::tls::{self, TlsConnection};
 use relay::transport::{
@@ -62,6 +63,7 @@ fn main() {
     for kind in [
         TransportKind::Tls,
         TransportKind::Yamux,
+        TransportKind::H2,
         TransportKind::Quic,
     ] {
         for (name, bulk, measure) in MEASUREMENTS {
@@ -298,6 +300,7 @@ async fn connected(
         TransportKind::Quic => quic::ALPN,
         TransportKind::Tls => tls::ALPN,
         TransportKind::Yamux => yamux::ALPN,
+        TransportKind::H2 => h2::ALPN,
     };
     let (server, client) = configs(alpn);
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -310,7 +313,7 @@ async fn connected(
                 let connection = endpoint.accept().await.unwrap().await.unwrap();
                 Arc::new(QuicConnection::new(connection)) as Arc<dyn Connection>
             }
-            TransportKind::Tls | TransportKind::Yamux => {
+            TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => {
                 let listener = TcpListener::bind(loopback()).await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let socket = listener.accept().await.unwrap().0;
@@ -332,7 +335,7 @@ async fn connected(
                 let connection = connecting.unwrap().await.unwrap();
                 Arc::new(QuicConnection::new(connection)) as Arc<dyn Connection>
             }
-            TransportKind::Tls | TransportKind::Yamux => {
+            TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => {
                 let socket = TcpStream::connect(address).await.unwrap();
                 let name = ServerName::try_from(quic::SERVER_NAME).unwrap();
                 let connector = TlsConnector::from(Arc::new(client));
@@ -349,6 +352,7 @@ fn over_tls(kind: TransportKind, stream: TlsStream<TcpStream>) -> Arc<dyn Connec
         TransportKind::Quic => unreachable!("it brings its own TLS"),
         TransportKind::Tls => Arc::new(TlsConnection::start(stream, BOUNDS).unwrap()),
         TransportKind::Yamux => Arc::new(yamux::start(stream, BOUNDS).unwrap()),
+        TransportKind::H2 => Arc::new(h2::start(stream, BOUNDS).unwrap()),
     }
 }
 

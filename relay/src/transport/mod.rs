@@ -7,8 +7,10 @@
 //! * [`quic`]: QUIC (RFC 9000), by quinn.
 //! * [`tls`]: frames of our own on TLS over TCP.
 //! * [`yamux`]: yamux on TLS over TCP.
+//! * [`h2`]: HTTP/2 (RFC 9113) on TLS over TCP.
 //! * [`over_tcp`]: how two ends agree on one of those that run over TLS on TCP.
 
+pub mod h2;
 mod muxed;
 pub mod over_tcp;
 pub mod quic;
@@ -37,6 +39,8 @@ pub enum TransportKind {
     Tls,
     /// yamux on TLS over TCP.
     Yamux,
+    /// HTTP/2 on TLS over TCP.
+    H2,
 }
 
 impl TransportKind {
@@ -46,6 +50,7 @@ impl TransportKind {
             Self::Quic => "quic",
             Self::Tls => "tls",
             Self::Yamux => "yamux",
+            Self::H2 => "h2",
         }
     }
 }

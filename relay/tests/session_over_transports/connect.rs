@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quinn::Endpoint;
 use relay::transport::quic::{self, QuicConnection};
 use relay::transport::tls::{self, TlsConnection};
-use relay::transport::{Connection, SessionBounds, TransportKind, yamux};
+use relay::transport::{Connection, SessionBounds, TransportKind, h2, yamux};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::version::TLS13;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -65,7 +65,7 @@ impl Certificate {
                 let tls = self.client(alpn(TransportKind::Quic));
                 Dialler::Quic(quic::client_config(tls, bounds, None).unwrap())
             }
-            kind @ (TransportKind::Tls | TransportKind::Yamux) => {
+            kind @ (TransportKind::Tls | TransportKind::Yamux | TransportKind::H2) => {
                 Dialler::Tcp(kind, self.client(alpn(kind)).into(), bounds)
             }
         }
@@ -77,6 +77,7 @@ fn alpn(kind: TransportKind) -> &'static [u8] {
         TransportKind::Quic => quic::ALPN,
         TransportKind::Tls => tls::ALPN,
         TransportKind::Yamux => yamux::ALPN,
+        TransportKind::H2 => h2::ALPN,
     }
 }
 
@@ -89,6 +90,7 @@ fn over_tls(
         TransportKind::Quic => unreachable!("it brings its own TLS"),
         TransportKind::Tls => Arc::new(TlsConnection::start(stream, bounds)?),
         TransportKind::Yamux => Arc::new(yamux::start(stream, bounds)?),
+        TransportKind::H2 => Arc::new(h2::start(stream, bounds)?),
     })
 }
 
@@ -113,7 +115,7 @@ impl Listener {
                 let config = quic::server_config(tls, bounds).unwrap();
                 Self::Quic(Endpoint::server(config, loopback()).unwrap())
             }
-            kind @ (TransportKind::Tls | TransportKind::Yamux) => {
+            kind @ (TransportKind::Tls | TransportKind::Yamux | TransportKind::H2) => {
                 let listener = TcpListener::bind(loopback()).await.unwrap();
                 Self::Tcp(
                     kind,

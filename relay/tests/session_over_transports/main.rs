@@ -20,6 +20,12 @@ macro_rules! each_transport {
                 super::$scenario(relay::transport::TransportKind::Tls).await;
             })+
         }
+        mod h2 {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(relay::transport::TransportKind::H2).await;
+            })+
+        }
         mod yamux {
             $(#[tokio::test]
             async fn $scenario() {

@@ -29,7 +29,7 @@ impl Wire {
                 let address = outside.local_addr().unwrap();
                 (address, tokio::spawn(datagrams(outside, inside, seen)))
             }
-            TransportKind::Tls | TransportKind::Yamux => {
+            TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => {
                 let outside = TcpListener::bind(loopback()).await.unwrap();
                 let address = outside.local_addr().unwrap();
                 (address, tokio::spawn(bytes(outside, listener, seen)))

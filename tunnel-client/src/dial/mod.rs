@@ -146,7 +146,9 @@ impl Dialer {
         let connecting = async {
             match way.transport {
                 TransportKind::Quic => self.quic.connect(address, hint).await,
-                TransportKind::Tls | TransportKind::Yamux => self.tcp.connect(address, hint).await,
+                TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => {
+                    self.tcp.connect(address, hint).await
+                }
             }
         };
         let connected = timeout_at(deadline, connecting).await;
@@ -188,7 +190,7 @@ impl Dialer {
             timeout: self.timeout,
             over: match way.transport {
                 TransportKind::Quic => "UDP",
-                TransportKind::Tls | TransportKind::Yamux => "TCP",
+                TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => "TCP",
             },
         }
     }

@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 use super::MuxedConnection;
 use crate::proto::{CloseCode, ResetCode};
+use crate::transport::h2;
 use crate::transport::tls::tests::{eventually, tls_pair, within};
 use crate::transport::{
     Connection, ConnectionLost, RecvHalf, SendHalf, SessionBounds, StreamBroken, TransportKind,
@@ -31,6 +35,12 @@ macro_rules! each_multiplexer {
                 super::$scenario(crate::transport::TransportKind::Yamux).await;
             })+
         }
+        mod over_h2 {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(crate::transport::TransportKind::H2).await;
+            })+
+        }
     };
 }
 
@@ -49,15 +59,19 @@ each_multiplexer![
     both_ends_export_the_same_key,
 ];
 
-pub(in crate::transport) async fn pair(
-    kind: TransportKind,
-    bounds: SessionBounds,
-) -> [Arc<MuxedConnection>; 2] {
-    let (dialled, accepted) = tls_pair().await;
-    let start = match kind {
+type Start = fn(TlsStream<TcpStream>, SessionBounds) -> io::Result<MuxedConnection>;
+
+fn starter(kind: TransportKind) -> Start {
+    match kind {
         TransportKind::Yamux => yamux::start,
+        TransportKind::H2 => h2::start,
         TransportKind::Quic | TransportKind::Tls => unreachable!("nothing of theirs is here"),
-    };
+    }
+}
+
+async fn pair(kind: TransportKind, bounds: SessionBounds) -> [Arc<MuxedConnection>; 2] {
+    let (dialled, accepted) = tls_pair().await;
+    let start = starter(kind);
     [dialled, accepted].map(|stream| Arc::new(start(stream, bounds).unwrap()))
 }
 
@@ -129,10 +143,7 @@ async fn a_connection_that_is_dropped_says_shutdown(kind: TransportKind) {
 
 async fn a_peer_that_vanishes_has_said_nothing(kind: TransportKind) {
     let (dialled, accepted) = tls_pair().await;
-    let start = match kind {
-        TransportKind::Yamux => yamux::start,
-        TransportKind::Quic | TransportKind::Tls => unreachable!("nothing of theirs is here"),
-    };
+    let start = starter(kind);
     let connection = start(dialled, BOUNDS).unwrap();
     drop(accepted);
     let ConnectionLost::Other(why) = lost(&connection).await else {
@@ -188,10 +199,7 @@ async fn more_than_the_session_grants_is_a_violation(kind: TransportKind) {
         ..BOUNDS
     };
     let (dialled, accepted) = tls_pair().await;
-    let start = match kind {
-        TransportKind::Yamux => yamux::start,
-        TransportKind::Quic | TransportKind::Tls => unreachable!("nothing of theirs is here"),
-    };
+    let start = starter(kind);
     let greedy = start(dialled, BOUNDS).unwrap();
     let strict = start(accepted, modest).unwrap();
     let [mut near, _far] = stream(&greedy, &strict).await;
@@ -214,10 +222,7 @@ async fn more_streams_than_the_session_has_are_a_violation(kind: TransportKind) 
         ..BOUNDS
     };
     let (dialled, accepted) = tls_pair().await;
-    let start = match kind {
-        TransportKind::Yamux => yamux::start,
-        TransportKind::Quic | TransportKind::Tls => unreachable!("nothing of theirs is here"),
-    };
+    let start = starter(kind);
     let many = start(accepted, BOUNDS).unwrap();
     let strict = start(dialled, few).unwrap();
     let mut held = Vec::new();

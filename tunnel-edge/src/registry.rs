@@ -18,8 +18,8 @@ pub(crate) struct Registry {
     next: AtomicUsize,
 }
 
-/// How many replicas of one cluster may be connected, so that one tenant cannot take all places.
-const MAX_REPLICAS: usize = 64;
+/// How many sessions one cluster may have, so that one tenant cannot take all places.
+const MAX_OF_CLUSTER: usize = 64;
 
 /// Why a session is not put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +72,16 @@ impl Registry {
     /// Whether there is a place for the client that says `hello`. It may be gone by the time that
     /// the client is put in.
     pub(crate) fn has_room(&self, cluster: &ClusterId, hello: &Hello) -> bool {
+        let takes_place_of = |old: &Entry| {
+            let lives_on =
+                old.instance == hello.instance && hello.beside.contains(&old.session.id());
+            old.replica == hello.replica && !lives_on
+        };
         has_room(
             &self.clusters.lock(),
             self.max_sessions,
             cluster,
-            &hello.replica,
+            takes_place_of,
         )
     }
 
@@ -88,7 +93,8 @@ impl Registry {
         entry: Entry,
     ) -> Result<Registered, NotRegistered> {
         let mut clusters = self.clusters.lock();
-        if !has_room(&clusters, self.max_sessions, &cluster, &entry.replica) {
+        let takes_place_of = |old: &Entry| old.replica == entry.replica && !entry.is_beside(old);
+        if !has_room(&clusters, self.max_sessions, &cluster, takes_place_of) {
             return Err(NotRegistered::Full);
         }
         let entries = clusters.entry(cluster.clone()).or_default();
@@ -100,8 +106,7 @@ impl Registry {
         if entries.iter().any(is_later) {
             return Err(NotRegistered::Late);
         }
-        let is_over = |old: &mut Entry| old.replica == entry.replica && !entry.is_beside(old);
-        let superseded: Vec<_> = entries.extract_if(.., is_over).collect();
+        let superseded: Vec<_> = entries.extract_if(.., |old| takes_place_of(old)).collect();
         for old in entries.iter_mut().filter(|old| entry.is_beside(old)) {
             old.left = true;
         }
@@ -153,17 +158,17 @@ impl Registry {
     }
 }
 
-/// A client that takes the place of its own older session always has room.
+/// A client that takes the place of its own older session always has room; one that lets that live on
+/// needs another place.
 fn has_room(
     clusters: &HashMap<ClusterId, Vec<Entry>>,
     max_sessions: usize,
     cluster: &ClusterId,
-    replica: &ReplicaId,
+    takes_place_of: impl Fn(&Entry) -> bool,
 ) -> bool {
     let own = clusters.get(cluster).map_or(&[][..], Vec::as_slice);
     let all: usize = clusters.values().map(Vec::len).sum();
-    own.iter().any(|entry| entry.replica == *replica)
-        || (all < max_sessions && own.len() < MAX_REPLICAS)
+    own.iter().any(takes_place_of) || (all < max_sessions && own.len() < MAX_OF_CLUSTER)
 }
 
 impl Drop for Registered {

@@ -76,7 +76,7 @@ impl Report {
                 Way::Nowhere => {}
             }
         }
-        let mut lines = vec![format!("clients come to UDP {}", self.tunnel)];
+        let mut lines = vec![format!("clients come to UDP and TCP {}", self.tunnel)];
         lines.extend(each("callers come to TCP", &callers));
         good("edge", lines)
     }

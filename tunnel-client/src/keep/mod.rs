@@ -156,7 +156,7 @@ impl Keeper {
         });
         let mut ways: Vec<_> = all.collect();
         if attempts.preference.held_until(Instant::now()).is_some() {
-            // Only if nothing else leads anywhere.
+            // Everything else begins before it.
             ways.sort_by_key(|way| self.is_preferred(*way));
         }
         let hint = attempts.hint;

@@ -38,9 +38,9 @@ impl Retired {
         self.tasks.spawn(ending.instrument(span));
     }
 
-    /// Whether one more may live on beside the session that there is.
+    /// Whether the session that there is may live on beside a new one, too.
     pub(super) fn has_room(&self) -> bool {
-        self.sessions.lock().len() < MAX_BESIDE - 1
+        self.sessions.lock().len() < MAX_BESIDE
     }
 
     /// For Hello.

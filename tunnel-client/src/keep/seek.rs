@@ -9,7 +9,7 @@ use tracing::{Instrument, Span};
 
 use super::attempts::Attempts;
 use super::preference::is_good_enough;
-use super::{Keeper, dial_span};
+use super::{Keeper, LONGEST_RETRY_AFTER, dial_span};
 use crate::dial::{Connected, Finish, Race, Reached, Way};
 
 /// How often the preferred transport is tried while another one is used, ±10 %.
@@ -27,14 +27,15 @@ pub(super) struct Begun {
 
 impl Keeper {
     /// Waits for a better session than the one that was reached by `way`: over the preferred
-    /// transport, if that is another one and measures well, or over anything, if the connection is
+    /// transport, if that is another one and measures well, or over any other, if the connection is
     /// suspect. Cancel-safe: what was begun is closed.
     pub(super) async fn seek(&self, session: &Session, way: Way, attempts: &mut Attempts) -> Begun {
         let preferred = self.transports[0];
         loop {
             let look_at = look_at(attempts);
+            let has_room = self.retired.has_room();
             let found = tokio::select! {
-                () = session.suspect(), if self.transports.len() > 1 => {
+                () = session.suspect(), if self.transports.len() > 1 && has_room => {
                     let others = self.transports.iter().filter(|other| **other != way.transport);
                     let ways = others.map(|transport| Way { transport: *transport, ..way });
                     let found = self.look(ways.collect(), attempts).await;
@@ -43,7 +44,7 @@ impl Keeper {
                     }
                     found.filter(|_| session.snapshot().suspect)
                 }
-                () = sleep_until(look_at), if way.transport != preferred && self.retired.has_room() => {
+                () = sleep_until(look_at), if way.transport != preferred && has_room => {
                     let ways = vec![Way { transport: preferred, ..way }];
                     let found = self.look(ways, attempts).await;
                     found.filter(|(connected, _)| {
@@ -71,6 +72,9 @@ impl Keeper {
                 Err(error) => {
                     self.metrics.attempted(way.transport, "failed");
                     span.in_scope(|| tracing::warn!(%error, "no better connection"));
+                    // The connection may still be suspect, and the edge may still refuse.
+                    let asked = error.refusal().and_then(|close| close.retry_after);
+                    sleep(asked.unwrap_or_default().clamp(AGAIN, LONGEST_RETRY_AFTER)).await;
                 }
             }
         }

@@ -89,7 +89,7 @@ fn the_check_list_says_every_link_of_the_chain() {
         "\
 ok  authority   causeway.internal, made in causeway-demo/authority
                 certificates of edge and client are valid until 2027-01-15
-ok  edge        clients come to UDP 127.0.0.1:7443
+ok  edge        clients come to UDP and TCP 127.0.0.1:7443
                 callers come to TCP 127.0.0.1:8080 (http)
                             and TCP 127.0.0.1:40001 (db)
 ok  joined      acme/demo over QUIC, key exchange X25519MLKEM768, RTT 0.31 ms

@@ -68,9 +68,10 @@ impl Origins {
     ///
     /// A request that could not be answered is sent again
     /// * if nothing of it was consumed, and an HTTP/2 origin says so: REFUSED_STREAM, or a GOAWAY
-    ///   that leaves its stream out (RFC 9113 §8.7). At most [`MOST_TRIES`] times in all, since an
-    ///   origin that ends its connections by and by refuses what crosses on each;
-    /// * once, if the stream was not opened, or the kept connection had closed before;
+    ///   that leaves its stream out (RFC 9113 §8.7); or if the origin had closed the connection
+    ///   before anything was sent. At most [`MOST_TRIES`] times in all, since an origin that ends
+    ///   its connections by and by refuses what crosses on each;
+    /// * once, if the stream was not opened;
     /// * once, if its method is idempotent and its kept connection, or the session, ended before
     ///   an answer began;
     ///
@@ -86,6 +87,7 @@ impl Origins {
         let began = Instant::now();
         let mut reuse = Reuse::Any;
         let mut tries = 1;
+        let mut was_stale = false;
         loop {
             let unanswered = match self.try_once(to, request, reuse).await {
                 Ok(response) => return Ok(response),
@@ -98,13 +100,15 @@ impl Origins {
             let is_another = link.id() != to.link.id();
             let (worth_it, next) = match unanswered.cause {
                 Cause::Refused(by) => (tries < MOST_TRIES, Reuse::Besides(by)),
-                Cause::Stale => (tries == 1, Reuse::OpenedSince(began)),
+                Cause::Closed => (tries < MOST_TRIES, Reuse::OpenedSince(began)),
+                Cause::Stale => (!was_stale, Reuse::OpenedSince(began)),
                 Cause::Unreached => (tries == 1 && is_another, Reuse::OpenedSince(began)),
             };
             if !worth_it {
                 return Err(failure);
             }
             tries += 1;
+            was_stale |= matches!(unanswered.cause, Cause::Stale);
             self.metrics.retries.inc();
             tracing::debug!(service = %to.service, code = failure.code(), "request is sent again");
             to.link = link;
@@ -228,7 +232,7 @@ async fn forget_when_closed(origins: Weak<Origins>, link: Link) {
     }
 }
 
-/// How often a request goes to origins that refuse it unprocessed.
+/// How often a request goes out at most, while origins leave it unprocessed.
 const MOST_TRIES: usize = 5;
 
 /// Which connections that are there already may carry a request.
@@ -255,7 +259,9 @@ struct Unanswered {
 enum Cause {
     /// The origin has not processed it and says so, on this connection.
     Refused(Http2Id),
-    /// The connection was there before, or had ended before it was used.
+    /// The origin had closed the connection before anything of it was sent.
+    Closed,
+    /// The connection was there before, or the stream was not opened.
     Stale,
     /// The session did not take the stream, or a connection of its own ended.
     Unreached,
@@ -314,6 +320,7 @@ impl PoolLease {
     fn cause(&self, error: &SendError) -> Cause {
         match self {
             Self::Http2(lease) if error.refused => Cause::Refused(lease.id()),
+            Self::Http1(_) | Self::Http2(_) if error.was_closed() => Cause::Closed,
             Self::Http1(_) | Self::Http2(_) => {
                 if self.is_reused() || error.doubt == Doubt::Untouched {
                     Cause::Stale
@@ -386,6 +393,11 @@ struct SendError {
 }
 
 impl SendError {
+    /// Whether the origin had closed the connection before anything was sent.
+    fn was_closed(&self) -> bool {
+        self.unsent.is_some() && matches!(self.failure, Failure::OriginClosed)
+    }
+
     fn new(
         mut error: hyper::client::conn::TrySendError<Request<RequestBody>>,
         verdict: &Verdict,

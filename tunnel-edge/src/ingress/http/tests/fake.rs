@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use relay::{AppProtocol, OpenError, OpenRequest, Reset, ResetBy, ResetCode, ServiceName};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub(super) enum Refusal {
     Open(OpenError),
     /// It is reset by the other end.
     Reset(ResetCode),
+    /// It is opened, and the origin has nothing to say on it.
+    End,
     /// Nothing happens.
     Hang,
 }
@@ -120,7 +122,7 @@ impl FakeSession {
 
     pub(in super::super) async fn open(&self, request: OpenRequest) -> Result<FakeIo, OpenError> {
         self.0.opened.lock().push(request);
-        let (near, far) = FakeIo::pair();
+        let (near, mut far) = FakeIo::pair();
         let refusal = self.0.refusals.lock().pop_front();
         match refusal {
             None => {
@@ -130,6 +132,11 @@ impl FakeSession {
             Some(Refusal::Open(error)) => Err(error),
             Some(Refusal::Reset(code)) => {
                 far.reset(code);
+                Ok(near)
+            }
+            Some(Refusal::End) => {
+                far.shutdown().await.expect("nobody has reset it");
+                let _ = self.0.accepted.send(far);
                 Ok(near)
             }
             Some(Refusal::Hang) => std::future::pending().await,

@@ -306,6 +306,28 @@ async fn an_origin_that_ends_its_connections_by_and_by_is_asked_until_one_lasts(
     }
 }
 
+/// An origin that is about to end its connections may end the next one before it is used.
+#[tokio::test]
+async fn a_connection_that_had_closed_is_no_last_try_after_a_refusal() {
+    let (edge, mut streams) = Edge::start(AppProtocol::H2).await;
+    let mut caller = edge.caller(Version::HTTP_2).await;
+    let origin = async {
+        let first = streams.recv().await.unwrap();
+        edge.session.refuse(Refusal::End);
+        tokio::spawn(end_unprocessed(first, 1));
+        let ended = streams.recv().await.unwrap();
+        let third = streams.recv().await.unwrap();
+        tokio::spawn(serve_origin(AppProtocol::H2, third, echo));
+        ended
+    };
+    let call = caller.send(request("POST", "/", full("text")));
+    let (answer, _ended) = within(async { tokio::join!(call, origin) }).await;
+    let answer = Answer::read(answer.unwrap()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text, "text");
+    assert_eq!(edge.metric(RETRIES), 2);
+}
+
 #[tokio::test]
 async fn requests_that_are_refused_together_share_the_next_connection() {
     const TOGETHER: usize = 25;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::descriptors::leave_reserve;
+use crate::descriptors::{Purpose, leave_reserve};
 use crate::pump::Socket as LocalSocket;
 use crate::settings::ListenAddr;
 
@@ -111,8 +111,8 @@ impl Listener {
     pub async fn accept_caller(&self) -> (LocalSocket, Option<SocketAddr>) {
         let (socket, address) = self.accept().await;
         match &socket {
-            LocalSocket::Tcp(socket) => leave_reserve(socket).await,
-            LocalSocket::Unix(socket) => leave_reserve(socket).await,
+            LocalSocket::Tcp(socket) => leave_reserve(socket, Purpose::Callers).await,
+            LocalSocket::Unix(socket) => leave_reserve(socket, Purpose::Callers).await,
         }
         (socket, address)
     }

@@ -60,6 +60,30 @@ fn callers_of_ingresses_leave_some_for_health() {
     }
 }
 
+/// Strangers who connect as clients do and say nothing take what callers leave, and leave some too.
+#[test]
+fn strangers_at_the_tunnel_leave_some_for_health() {
+    const LEFT: usize = LIMIT as usize - 32;
+    let mut plane = Plane::builder()
+        .expose("hello", "hello")
+        .http_ingress()
+        .open_files(Side::Edge, LIMIT)
+        .start();
+    let tunnel = plane.tunnel();
+    let strangers: Vec<_> = (0..CALLERS)
+        .map(|_| TcpStream::connect(tunnel).unwrap())
+        .collect();
+    wait_for("descriptors to run out", || {
+        (plane.edge.open_fds() >= LEFT).then_some(())
+    });
+    plane.status(Side::Edge);
+    let open = open_in_metrics(&plane, Side::Edge);
+    assert!(open < LIMIT as usize, "{open}");
+    drop(strangers);
+    let answer = wait_for("room for a caller", || plane.get("hello", "/").send().ok());
+    answer.text().unwrap();
+}
+
 /// It dials as many as it has room for; the others' streams are reset.
 #[test]
 fn targets_leave_some_for_health() {

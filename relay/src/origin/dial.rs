@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::race::first_connected;
 use super::target::{HttpsTarget, Target};
-use crate::descriptors::is_of_reserve;
+use crate::descriptors::{Purpose, is_of_reserve};
 use crate::driver::Stream;
 use crate::proto::{ResetCode, ServiceName};
 use crate::proxy_protocol;
@@ -245,7 +245,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Fails as if there were no more descriptors: the last ones are not for targets.
 fn leave_reserve(socket: &impl AsFd) -> io::Result<()> {
-    if is_of_reserve(socket) {
+    if is_of_reserve(socket, Purpose::Callers) {
         return Err(Errno::MFILE.into());
     }
     Ok(())

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use relay::descriptors::{Purpose, leave_reserve};
 use relay::listen::{BindError, Listener};
 use relay::pump::Socket;
 use relay::settings::ListenAddr;
@@ -62,6 +63,7 @@ impl TcpListener {
                 let (Socket::Tcp(socket), Some(peer)) = self.listener.accept().await else {
                     continue;
                 };
+                leave_reserve(&socket, Purpose::Tunnels).await;
                 let span = tracing::error_span!("accept", peer.address = %peer);
                 let (tls, bounds) = (self.tls.clone(), self.bounds);
                 let greeting = greet(admission.clone(), socket, tls, bounds, permit);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay::descriptors::leave_reserve;
+use relay::descriptors::{Purpose, leave_reserve};
 use relay::driver::OpenRequest;
 use relay::pump::{Local, LocalEnd, Socket, pump};
 use relay::{Caller, Session};
@@ -56,14 +56,14 @@ impl TcpIngress {
             };
             match listener.accept().await {
                 Ok((socket, peer)) if is_announced(peer, &self.ingress.connections) => {
-                    leave_reserve(&socket).await;
+                    leave_reserve(&socket, Purpose::Callers).await;
                     // Nobody else waits for what a proxy has to say.
                     let this = self.clone();
                     let callers = &self.callers;
                     callers.spawn(async move { this.greet(socket, peer, permit).await });
                 }
                 Ok((socket, peer)) => {
-                    leave_reserve(&socket).await;
+                    leave_reserve(&socket, Purpose::Callers).await;
                     self.greet(socket, peer, permit).await;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}

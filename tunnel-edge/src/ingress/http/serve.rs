@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use relay::descriptors::leave_reserve;
+use relay::descriptors::{Purpose, leave_reserve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
@@ -46,7 +46,7 @@ pub(super) async fn accept(
             () = &mut sweep => {}
             (socket, peer, permit) = next(ingress, &listener) => {
                 // Those that are here free descriptors without the loop.
-                let _: Option<()> = stop.run_until_cancelled(leave_reserve(&socket)).await;
+                let _: Option<()> = stop.run_until_cancelled(leave_reserve(&socket, Purpose::Callers)).await;
                 connections.spawn(connection(ingress.clone(), socket, peer, permit, stop.clone()));
             }
         }

@@ -68,6 +68,18 @@ impl EdgeSettings {
 }
 
 impl Transport {
+    /// Everything that a configuration can state.
+    pub const ALL: &[Self] = &[Self::Auto, Self::Quic, Self::Tls];
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Quic => TransportKind::Quic.label(),
+            Self::Tls => TransportKind::Tls.label(),
+        }
+    }
+
     /// What is tried, the preferred one first.
     pub(crate) fn kinds(self) -> &'static [TransportKind] {
         match self {
@@ -78,18 +90,16 @@ impl Transport {
     }
 
     fn read(text: &str) -> Result<Self, String> {
-        let version = env!("CARGO_PKG_VERSION");
-        match text {
-            "auto" => Ok(Self::Auto),
-            "quic" => Ok(Self::Quic),
-            "tls" => Ok(Self::Tls),
-            "yamux" | "h2" => Err(format!(
-                "\"{text}\" is not built yet in {version}: use quic, tls or auto"
-            )),
-            _ => Err(format!(
-                "unknown value {text:?}; expected one of auto, quic, tls"
-            )),
+        if let Some(stated) = Self::ALL.iter().find(|it| it.name() == text) {
+            return Ok(*stated);
         }
+        let version = env!("CARGO_PKG_VERSION");
+        Err(match text {
+            "yamux" | "h2" => {
+                format!("\"{text}\" is not built yet in {version}: use quic, tls or auto")
+            }
+            _ => format!("unknown value {text:?}; expected one of auto, quic, tls"),
+        })
     }
 }
 

@@ -9,12 +9,12 @@ use std::{
 
 use crate::support::{DEADLINE, Origin, Plane, Process, reset_on_close, wait_for};
 
-/// How many streams there are, ten times as many with `scripts/test --full`.
+/// How many streams there are; more with `scripts/test --full`.
 fn streams() -> usize {
     if std::env::var_os("CAUSEWAY_TEST_FULL").is_some() {
-        50_000
+        100_000
     } else {
-        5_000
+        20_000
     }
 }
 
@@ -25,16 +25,27 @@ const AT_ONCE: usize = 16;
 const GROWTH: u64 = 8 << 20;
 
 #[test]
-fn streams_that_come_and_go_leave_nothing_behind() {
+fn streams_that_come_and_go_leave_nothing_behind_over_quic() {
+    streams_that_come_and_go_leave_nothing_behind("quic");
+}
+
+#[test]
+fn streams_that_come_and_go_leave_nothing_behind_over_tls() {
+    streams_that_come_and_go_leave_nothing_behind("tls");
+}
+
+#[track_caller]
+fn streams_that_come_and_go_leave_nothing_behind(transport: &str) {
     let origin = Origin::echo();
     let mut plane = Plane::builder()
+        .transport(transport)
         .expose("echo", &origin.tcp())
         .tcp_ingress("echo")
         .forward("echo", &origin.tcp())
         .start();
     let addresses = [plane.ingress("echo"), plane.forward("echo")];
     // The first streams pay for what is kept from then on.
-    come_and_go(addresses, 500);
+    come_and_go(addresses, 2_000);
     settle(&mut plane);
     let before = sizes(&plane);
 

@@ -6,17 +6,18 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::connect::loopback;
 use crate::ends::Pair;
-use crate::{pattern, within};
+use crate::{pattern, within, within_times};
 
 each_transport![
-    a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets,
+    a_gibibyte_each_way_through_pumps_and_sockets,
     a_quarter_of_a_gibibyte_each_way_through_stream_io,
     a_stream_may_be_used_away_from_its_worker,
 ];
 
-const MUCH: u64 = 256 << 20;
+const GIBIBYTE: u64 = 1 << 30;
+const QUARTER: u64 = GIBIBYTE / 4;
 
-async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets(transport: TransportKind) {
+async fn a_gibibyte_each_way_through_pumps_and_sockets(transport: TransportKind) {
     let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
     let listener = TcpListener::bind(loopback()).await.unwrap();
@@ -39,9 +40,9 @@ async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets(transport: T
     let both = users
         .into_iter()
         .zip([1, 2])
-        .map(|(socket, seed)| tokio::spawn(exchange(socket, seed)));
+        .map(|(socket, seed)| tokio::spawn(exchange(socket, seed, GIBIBYTE)));
     for user in both.collect::<Vec<_>>() {
-        within("all bytes, both ways", user).await.unwrap();
+        within_times(4, "all bytes, both ways", user).await.unwrap();
     }
     for pumped in pumps {
         let Pumped {
@@ -50,7 +51,7 @@ async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets(transport: T
             outcome,
         } = within("the pump ends", pumped).await.unwrap();
         outcome.unwrap();
-        assert_eq!((sent, received), (MUCH, MUCH));
+        assert_eq!((sent, received), (GIBIBYTE, GIBIBYTE));
     }
     pair.settled().await;
 }
@@ -58,23 +59,31 @@ async fn a_quarter_of_a_gibibyte_each_way_through_pumps_and_sockets(transport: T
 async fn a_quarter_of_a_gibibyte_each_way_through_stream_io(transport: TransportKind) {
     let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
-    let near = pair.a.session.worker().spawn(exchange(near.into_io(), 1));
-    let far = pair.b.session.worker().spawn(exchange(far.into_io(), 2));
+    let near = pair
+        .a
+        .session
+        .worker()
+        .spawn(exchange(near.into_io(), 1, QUARTER));
+    let far = pair
+        .b
+        .session
+        .worker()
+        .spawn(exchange(far.into_io(), 2, QUARTER));
     within("all bytes, both ways", async { tokio::join!(near, far) })
         .await
         .0
         .unwrap();
     pair.settled().await;
     let seen = pair.a.session.snapshot();
-    assert_eq!((seen.bytes_sent, seen.bytes_received), (MUCH, MUCH));
+    assert_eq!((seen.bytes_sent, seen.bytes_received), (QUARTER, QUARTER));
 }
 
 /// A stream whose user lives on another thread than its session does.
 async fn a_stream_may_be_used_away_from_its_worker(transport: TransportKind) {
     let mut pair = Pair::new(transport).await;
     let (near, far) = pair.stream().await;
-    let near = tokio::spawn(exchange(near.into_io(), 1));
-    let far = tokio::spawn(exchange(far.into_io(), 2));
+    let near = tokio::spawn(exchange(near.into_io(), 1, QUARTER));
+    let far = tokio::spawn(exchange(far.into_io(), 2, QUARTER));
     within("all bytes, both ways", async { tokio::join!(near, far) })
         .await
         .0
@@ -82,15 +91,15 @@ async fn a_stream_may_be_used_away_from_its_worker(transport: TransportKind) {
     pair.settled().await;
 }
 
-/// Sends pattern `seed`, 1 or 2, and expects the other one.
-async fn exchange<S>(socket: S, seed: u64)
+/// Sends so much of pattern `seed`, 1 or 2, and expects the other one.
+async fn exchange<S>(socket: S, seed: u64, length: u64)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
 {
     let (mut read, mut write) = tokio::io::split(socket);
     let (written, ()) = tokio::join!(
-        pattern::write(&mut write, seed, MUCH),
-        pattern::expect(&mut read, 3 - seed, MUCH)
+        pattern::write(&mut write, seed, length),
+        pattern::expect(&mut read, 3 - seed, length)
     );
     written.unwrap();
 }

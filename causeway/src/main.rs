@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod edge;
 mod logging;
+mod pair;
 mod process;
 mod quickstart;
 mod status;

@@ -10,28 +10,20 @@ use http::StatusCode;
 use relay::origin::Target;
 use relay::proto::AppProtocol;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::directory::{Author, Directory};
-use super::failure::{Failure, Step};
 use super::plan::Plan;
 use super::probe::{self, Outcome};
-use super::processes::{Pair, Running};
 use super::report::Report;
-use super::routes::{self, Exposed, Forwarded, Status, Way};
-use super::terminal::Progress;
 use super::{files, sockets};
 use crate::config::Kind;
-use crate::status::{AdminAddress, fetch};
+use crate::pair::{
+    Author, Directory, Exposed, Failure, Forwarded, Pair, Progress, Step, Way, ask, bound, exposed,
+    forwarded, joined, start, tunnel_address,
+};
 
 /// For everything, from the first file to the client having joined.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long joining may take without a word about what keeps it.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// Between two looks at whether the client has joined.
-const BEAT: Duration = Duration::from_millis(20);
 
 /// Makes everything, starts both processes into `pair` and waits until traffic flows.
 pub(super) async fn bring_up(
@@ -50,7 +42,7 @@ pub(super) async fn bring_up(
     let edge = pair.edge.insert(start(Kind::Edge, directory)?);
     let edge_admin = bound(edge, deadline).await?;
     let edge_status = ask(&edge_admin, Step::Edge).await?;
-    let tunnel = routes::tunnel(&edge_status)
+    let tunnel = tunnel_address(&edge_status)
         .ok_or_else(|| Failure::new(Step::Edge, "it does not say where it takes clients"))?;
 
     progress.step("starting the client");
@@ -78,8 +70,8 @@ pub(super) async fn bring_up(
         progress.step("trying a round trip");
         let edge_status = ask(&edge_admin, Step::RoundTrip).await?;
         let client_status = ask(&client_admin, Step::RoundTrip).await?;
-        let exposed = routes::exposed(&edge_status, &client_status);
-        let forwarded = routes::forwarded(&edge_status, &client_status);
+        let exposed = exposed(&edge_status, &client_status);
+        let forwarded = forwarded(&edge_status, &client_status);
         let exposed = outcomes(exposed, call_exposed).await;
         let forwarded = outcomes(forwarded, call_forwarded).await;
         hello_answers(&exposed).map_err(|failure| failure.logged(&directory.log(Kind::Edge)))?;
@@ -115,53 +107,6 @@ fn write(directory: &Directory, kind: Kind, text: &str) -> Result<Option<PathBuf
         Author::Quickstart => None,
         Author::User => Some(directory.config(kind)),
     })
-}
-
-fn start(kind: Kind, directory: &Directory) -> Result<Running, Failure> {
-    Running::start(kind, directory)
-        .map_err(|error| Failure::process(Step::of(kind), &error, &directory.log(kind)))
-}
-
-async fn bound(process: &mut Running, deadline: Instant) -> Result<AdminAddress, Failure> {
-    let bound = process.bound(deadline).await;
-    bound.map_err(|error| Failure::process(Step::of(process.kind), &error, &process.log))
-}
-
-async fn ask(admin: &AdminAddress, step: Step) -> Result<Status, Failure> {
-    match fetch(admin).await {
-        Ok(answer) => Ok(answer.status),
-        Err(error) => Err(Failure::new(step, error.to_string())),
-    }
-}
-
-/// Waits until both ends hold the session and a round trip has worked on it; says what keeps it
-/// when the deadline is over.
-async fn joined(
-    edge: &AdminAddress,
-    client: &AdminAddress,
-    deadline: Instant,
-    progress: &Progress,
-) -> Result<(), String> {
-    let mut told = String::new();
-    let started = Instant::now();
-    loop {
-        let keeps = match (fetch(client).await, fetch(edge).await) {
-            (Err(error), _) | (_, Err(error)) => error.to_string(),
-            (Ok(client), Ok(_)) if !client.ready => client.not_ready.join("; "),
-            (Ok(_), Ok(edge)) if routes::session(&edge.status).is_none() => {
-                "the edge holds no session yet".to_owned()
-            }
-            (Ok(_), Ok(_)) => return Ok(()),
-        };
-        if Instant::now() >= deadline {
-            return Err(keeps);
-        }
-        if started.elapsed() > QUIET && keeps != told {
-            progress.step(&format!("waiting for the client to join: {keeps}"));
-            told = keeps;
-        }
-        sleep(BEAT).await;
-    }
 }
 
 /// Calls everything at once; answers in order.

@@ -6,11 +6,9 @@ use std::time::Duration;
 use certs::validity::rfc3339;
 use serde_json::Value;
 
-use super::directory::Vouched;
 use super::probe::Outcome;
 use super::report::{Check, Millis, Report};
-use super::routes::{Exposed, Forwarded, Way, session};
-use super::terminal::Mark;
+use crate::pair::{Exposed, Forwarded, Mark, Vouched, Way, session};
 
 impl Report {
     pub(super) fn checks(&self) -> Vec<Check> {

@@ -3,21 +3,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::plan::{CLUSTER, Plan, Service, TENANT};
+use super::plan::{Plan, Service};
 use crate::config::Kind;
-
-/// The name of a configuration file within the directory.
-pub(super) fn file_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Edge => "edge.toml",
-        Kind::Client => "client.toml",
-    }
-}
-
-/// The name of an identity's directory within the directory.
-pub(super) fn identity_name(kind: Kind) -> &'static str {
-    kind.as_str()
-}
+use crate::pair::{CLUSTER, TENANT, identity_name};
 
 /// The name of the tcp ingress to a service.
 fn tcp_ingress(service: &Service) -> String {

@@ -6,8 +6,7 @@ use relay::origin::Target;
 
 use super::probe::Outcome;
 use super::report::Report;
-use super::routes::{Exposed, Way};
-use super::terminal::Style;
+use crate::pair::{Exposed, Style, Way};
 use crate::status::printable;
 
 /// Something to open or to type, and what it is good for.

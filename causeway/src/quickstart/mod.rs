@@ -5,22 +5,16 @@
 //!      edge's tunnel address ─▶ client.toml ─▶ client (child process) ─▶ joined ─▶ round trips ─▶ Report
 //! ```
 //!
-//! Nothing here is known to the two processes: they run from their files as they would anywhere.
+//! Both processes, their directory and what else is not about the demo are in [`crate::pair`].
 
 mod bring_up;
 mod checks;
-mod directory;
-mod failure;
 mod files;
 mod hints;
-mod logs;
 mod plan;
 mod probe;
-mod processes;
 mod report;
-mod routes;
 mod sockets;
-mod terminal;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -28,17 +22,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check::EXIT_CONFIGURATION;
 use crate::config::Kind;
+use crate::pair::{Author, Directory, Failure, Pair, Progress, Stop, Style};
 use bring_up::bring_up;
-use directory::{Author, Directory};
-use failure::Failure;
 use plan::{Plan, Service};
-use processes::Pair;
 use report::Report;
-use terminal::{Progress, Style};
 
 /// Try it: an edge and a client on this machine, with real certificates and real traffic.
 ///
@@ -162,27 +152,4 @@ fn show(report: &Report, progress: &Progress, json: bool) {
         out.write_all(report.text(Style::of(&io::stdout())).as_bytes())
     };
     let _ = out.flush();
-}
-
-/// SIGINT and SIGTERM.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
-            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
-        })
-    }
-
-    /// Waits until one comes. Cancel-safe.
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

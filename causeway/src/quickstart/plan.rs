@@ -10,12 +10,8 @@ use relay::origin::{Target, TargetError};
 use relay::proto::InvalidServiceName;
 use relay::{AppProtocol, ServiceName};
 
-/// The tenant of the demo.
-pub(super) const TENANT: &str = "acme";
-/// Its cluster.
-pub(super) const CLUSTER: &str = "demo";
-/// The name of its edge.
-pub(super) const EDGE: &str = "demo";
+use crate::pair::{CLUSTER, TENANT};
+
 /// Where `causeway status` looks for an edge and for a client.
 const ADMIN_PORTS: (u16, u16) = (7480, 7490);
 /// `NAME--demo--acme` is one DNS label, which has at most 63 bytes (RFC 1035 §2.3.4).

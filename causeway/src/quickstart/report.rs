@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::directory::Vouched;
 use super::probe::Outcome;
-use super::routes::{Exposed, Forwarded, Status, Way};
 use super::sockets::Sockets;
-use super::terminal::{Mark, Style};
+use crate::pair::{Exposed, Forwarded, Mark, Status, Style, Vouched, Way};
 use crate::status::{AdminAddress, printable};
 
 /// Everything that is known once traffic flows.

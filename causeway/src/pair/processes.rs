@@ -28,9 +28,9 @@ const LOG_VARIABLE: &str = "CAUSEWAY_LOG";
 /// A running edge or client. When this process dies, in whatever way, it stops by itself, since its
 /// standard input ends; when this value is dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct Running {
-    pub(super) kind: Kind,
-    pub(super) log: PathBuf,
+pub(crate) struct Running {
+    pub(crate) kind: Kind,
+    pub(crate) log: PathBuf,
     child: Child,
     stdout: BufReader<ChildStdout>,
     _stdin: ChildStdin,
@@ -38,14 +38,14 @@ pub(super) struct Running {
 
 /// The two processes of a demo, as far as they have been started.
 #[derive(Debug, Default)]
-pub(super) struct Pair {
-    pub(super) edge: Option<Running>,
-    pub(super) client: Option<Running>,
+pub(crate) struct Pair {
+    pub(crate) edge: Option<Running>,
+    pub(crate) client: Option<Running>,
 }
 
 /// Why a process is not there when it should be.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProcessError {
+pub(crate) enum ProcessError {
     #[error("cannot start {}: {error}", program.display())]
     Spawn { program: PathBuf, error: io::Error },
     #[error("cannot write {}: {error}", log.display())]
@@ -71,7 +71,7 @@ impl Running {
     ///
     /// It gets a process group of its own, so that a terminal's Ctrl-C reaches this process only,
     /// and none of the variables that would override its file.
-    pub(super) fn start(kind: Kind, directory: &Directory) -> Result<Self, ProcessError> {
+    pub(crate) fn start(kind: Kind, directory: &Directory) -> Result<Self, ProcessError> {
         let log = directory.log(kind);
         let file = File::create(&log).map_err(|error| ProcessError::Log {
             log: log.clone(),
@@ -109,7 +109,7 @@ impl Running {
     }
 
     /// Waits until everything is bound; says where the process can be asked.
-    pub(super) async fn bound(&mut self, deadline: Instant) -> Result<AdminAddress, ProcessError> {
+    pub(crate) async fn bound(&mut self, deadline: Instant) -> Result<AdminAddress, ProcessError> {
         let mut line = String::new();
         match timeout_at(deadline, self.stdout.read_line(&mut line)).await {
             Err(_) => Err(ProcessError::Slow),
@@ -122,7 +122,7 @@ impl Running {
     }
 
     /// Its process id, until it has ended.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
@@ -160,12 +160,12 @@ impl Running {
 
 impl Pair {
     /// Whether there is nothing to stop.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.edge.is_none() && self.client.is_none()
     }
 
     /// Waits until one of them ends by itself. Cancel-safe.
-    pub(super) async fn died(&mut self) -> (Kind, ProcessError) {
+    pub(crate) async fn died(&mut self) -> (Kind, ProcessError) {
         tokio::select! {
             error = ended(&mut self.edge) => (Kind::Edge, error),
             error = ended(&mut self.client) => (Kind::Client, error),
@@ -173,7 +173,7 @@ impl Pair {
     }
 
     /// Stops both, at the same time.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         tokio::join!(stop(self.edge.take()), stop(self.client.take()));
     }
 }
@@ -194,7 +194,7 @@ async fn stop(process: Option<Running>) {
 
 impl ProcessError {
     /// The exit status of a process that ended, to be passed on.
-    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
         match self {
             Self::Ended { status, .. } => Some(*status),
             Self::Spawn { .. }

@@ -1,4 +1,4 @@
-//! The directory of a demo, which is used again when the demo is run again:
+//! The directory of an edge and a client, which a quickstart uses again when it is run again:
 //!
 //! ```text
 //! authority/    ca.pem and ca-key.pem, which issued both identities
@@ -19,9 +19,14 @@ use certs::authority::{AUTHORITY_LIFE, ISSUED_LIFE};
 use certs::{Authority, AuthorityError, CertsError, ClusterId, FileError, Overwrite, Role};
 use time::OffsetDateTime;
 
-use super::files::{file_name, identity_name};
-use super::plan::{CLUSTER, EDGE, TENANT};
 use crate::config::Kind;
+
+/// The tenant of the client.
+pub(crate) const TENANT: &str = "acme";
+/// Its cluster.
+pub(crate) const CLUSTER: &str = "demo";
+/// The name of the edge.
+const EDGE: &str = "demo";
 
 /// Where copies of the configuration files are kept, as they were written.
 const WRITTEN: &str = ".written";
@@ -33,27 +38,27 @@ const RENEWED_BELOW: Duration = Duration::from_secs(7 * 86_400);
 
 /// The directory of a demo, held against other runs for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     _lock: File,
 }
 
 /// Who vouches for the edge and the client.
 #[derive(Debug)]
-pub(super) struct Vouched {
-    pub(super) trust_domain: String,
-    pub(super) authority: PathBuf,
+pub(crate) struct Vouched {
+    pub(crate) trust_domain: String,
+    pub(crate) authority: PathBuf,
     /// Whether it was there already.
-    pub(super) authority_kept: bool,
+    pub(crate) authority_kept: bool,
     /// Until when the sooner ending one of both identities can be used.
-    pub(super) until: OffsetDateTime,
+    pub(crate) until: OffsetDateTime,
     /// The identities that were there and were issued anew, since they were about to end.
-    pub(super) renewed: Vec<Kind>,
+    pub(crate) renewed: Vec<Kind>,
 }
 
 /// Whose a configuration file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Author {
+pub(crate) enum Author {
     /// It was written from the arguments.
     Quickstart,
     /// Somebody changed or made it, so it was left as it is.
@@ -62,7 +67,7 @@ pub(super) enum Author {
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DirectoryError {
+pub(crate) enum DirectoryError {
     #[error(
         "--dir {}: there are files in it, and no quickstart has made them; take a new directory",
         path.display()
@@ -89,7 +94,7 @@ pub(super) enum DirectoryError {
 
 impl Directory {
     /// Makes the directory, or takes it as a quickstart made it: nothing else is ever written over.
-    pub(super) fn open(path: &Path) -> Result<Self, DirectoryError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
         fs::create_dir_all(path).map_err(system("make", path))?;
         let written = path.join(WRITTEN);
         let mut files = fs::read_dir(path).map_err(system("read", path))?;
@@ -121,22 +126,22 @@ impl Directory {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where the configuration file of one process is.
-    pub(super) fn config(&self, kind: Kind) -> PathBuf {
+    pub(crate) fn config(&self, kind: Kind) -> PathBuf {
         self.path.join(file_name(kind))
     }
 
     /// Where one process writes its log.
-    pub(super) fn log(&self, kind: Kind) -> PathBuf {
+    pub(crate) fn log(&self, kind: Kind) -> PathBuf {
         self.path.join(format!("{}.log", kind.as_str()))
     }
 
     /// Makes the authority and both identities, as far as they are not there already.
-    pub(super) fn vouch(&self) -> Result<Vouched, DirectoryError> {
+    pub(crate) fn vouch(&self) -> Result<Vouched, DirectoryError> {
         let at = self.path.join("authority");
         let (authority, authority_kept) = match Authority::load(&at) {
             Ok(authority) => (authority, true),
@@ -211,7 +216,7 @@ impl Directory {
     }
 
     /// Whose the configuration file of one process is, before it is written.
-    pub(super) fn author(&self, kind: Kind) -> Author {
+    pub(crate) fn author(&self, kind: Kind) -> Author {
         match (fs::read(self.config(kind)), fs::read(self.written(kind))) {
             (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Author::Quickstart,
             (Ok(found), Ok(written)) if found == written => Author::Quickstart,
@@ -220,7 +225,7 @@ impl Directory {
     }
 
     /// Writes the configuration file of one process, unless somebody changed it.
-    pub(super) fn write(&self, kind: Kind, text: &str) -> Result<Author, DirectoryError> {
+    pub(crate) fn write(&self, kind: Kind, text: &str) -> Result<Author, DirectoryError> {
         let author = self.author(kind);
         match author {
             Author::User => {}
@@ -242,6 +247,19 @@ impl Directory {
 struct Identity {
     until: OffsetDateTime,
     renewed: bool,
+}
+
+/// The name of a configuration file within the directory.
+fn file_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Edge => "edge.toml",
+        Kind::Client => "client.toml",
+    }
+}
+
+/// The name of an identity's directory within the directory.
+pub(crate) fn identity_name(kind: Kind) -> &'static str {
+    kind.as_str()
 }
 
 fn role(kind: Kind) -> Role {

@@ -15,7 +15,7 @@ const LINES: usize = 8;
 
 /// The part that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Directory,
     Edge,
     Client,
@@ -25,7 +25,7 @@ pub(super) enum Step {
 
 /// What failed, why, and what to look at.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     step: Step,
     reason: String,
     hint: Option<String>,
@@ -35,7 +35,7 @@ pub(super) struct Failure {
 
 impl Step {
     /// The step of starting a process.
-    pub(super) fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Edge => Self::Edge,
             Kind::Client => Self::Client,
@@ -54,7 +54,7 @@ impl Step {
 }
 
 impl Failure {
-    pub(super) fn new(step: Step, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(step: Step, reason: impl Into<String>) -> Self {
         Self {
             step,
             reason: reason.into(),
@@ -66,7 +66,7 @@ impl Failure {
 
     /// A process did not start. What it told people is the reason, and its exit status ours if it
     /// is about the configuration.
-    pub(super) fn process(step: Step, error: &ProcessError, log: &Path) -> Self {
+    pub(crate) fn process(step: Step, error: &ProcessError, log: &Path) -> Self {
         let mut failure = Self::new(step, error.to_string()).logged(log);
         let exit = error.exit_status().and_then(|status| status.code());
         if exit == Some(i32::from(EXIT_CONFIGURATION)) {
@@ -76,14 +76,14 @@ impl Failure {
     }
 
     /// A process ended that was running.
-    pub(super) fn died(kind: Kind, error: &ProcessError, log: &Path) -> Self {
+    pub(crate) fn died(kind: Kind, error: &ProcessError, log: &Path) -> Self {
         let mut failure = Self::process(Step::of(kind), error, log);
         failure.exit = 1;
         failure
     }
 
     /// With the end of a log.
-    pub(super) fn logged(mut self, log: &Path) -> Self {
+    pub(crate) fn logged(mut self, log: &Path) -> Self {
         // A log that cannot be read has nothing to add.
         let tail = Tail::of(log, LINES).unwrap_or_default();
         self.log = (!tail.logged.is_empty()).then(|| (log.to_owned(), tail.logged));
@@ -91,17 +91,17 @@ impl Failure {
     }
 
     /// With something to do about it.
-    pub(super) fn hint(mut self, hint: &str) -> Self {
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
         self.hint = Some(hint.to_owned());
         self
     }
 
-    pub(super) fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit)
     }
 
     /// The failing line of the check list, and what stands below it.
-    pub(super) fn text(&self, style: Style) -> String {
+    pub(crate) fn text(&self, style: Style) -> String {
         let mark = style.mark(Mark::Bad);
         let mut text = format!("{mark} {}  ", style.bold(self.step.name()));
         text += &self.reason.replace('\n', "\n  ");

@@ -15,16 +15,16 @@ const MOST: u64 = 64 * 1024;
 
 /// The end of a log.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// What the process told people, without the `error:` in front: usually why it ended.
-    pub(super) said: Vec<String>,
+    pub(crate) said: Vec<String>,
     /// What it logged last.
-    pub(super) logged: Vec<String>,
+    pub(crate) logged: Vec<String>,
 }
 
 impl Tail {
     /// The last `count` lines of a log that a process has written.
-    pub(super) fn of(file: &Path, count: usize) -> io::Result<Self> {
+    pub(crate) fn of(file: &Path, count: usize) -> io::Result<Self> {
         let mut file = File::open(file)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;

@@ -9,23 +9,23 @@ use serde_json::{Map, Value};
 use tunnel_edge::config::HostPattern;
 use tunnel_edge::config::ServiceAddress;
 
-use super::plan::{CLUSTER, TENANT};
+use super::directory::{CLUSTER, TENANT};
 use crate::status::reachable;
 
 /// What `/api/status` says.
-pub(super) type Status = Map<String, Value>;
+pub(crate) type Status = Map<String, Value>;
 
 /// A service that the client exposes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exposed {
-    pub(super) name: ServiceName,
-    pub(super) target: String,
-    pub(super) way: Way,
+pub(crate) struct Exposed {
+    pub(crate) name: ServiceName,
+    pub(crate) target: String,
+    pub(crate) way: Way,
 }
 
 /// How callers in the control plane reach a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Over HTTP with a host name.
     Http { address: SocketAddr, host: String },
     /// Over TCP.
@@ -36,17 +36,17 @@ pub(super) enum Way {
 
 /// A service of the control plane as the client's side reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Forwarded {
-    pub(super) name: String,
+pub(crate) struct Forwarded {
+    pub(crate) name: String,
     /// The first of its listeners.
-    pub(super) listen: String,
+    pub(crate) listen: String,
     /// What the edge connects it to, unless the edge does not know it.
-    pub(super) target: Option<String>,
+    pub(crate) target: Option<String>,
 }
 
 impl Way {
     /// What to open, or to connect to.
-    pub(super) fn url(&self) -> Option<String> {
+    pub(crate) fn url(&self) -> Option<String> {
         match self {
             Self::Http { address, host } => Some(format!("http://{host}:{}", address.port())),
             Self::Tcp(address) => Some(format!("tcp://{address}")),
@@ -57,7 +57,7 @@ impl Way {
 
 /// The services that the client exposes, each with the best way to it: an ingress of its own, then
 /// one that tells services by their host names.
-pub(super) fn exposed(edge: &Status, client: &Status) -> Vec<Exposed> {
+pub(crate) fn exposed(edge: &Status, client: &Status) -> Vec<Exposed> {
     let cluster: ClusterId = entries(edge, "sessions")
         .find_map(|session| session["peer"].as_str()?.parse().ok())
         .unwrap_or_else(|| ClusterId {
@@ -108,7 +108,7 @@ fn way(edge: &Status, to: &ServiceAddress) -> Way {
 }
 
 /// What the client forwards to.
-pub(super) fn forwarded(edge: &Status, client: &Status) -> Vec<Forwarded> {
+pub(crate) fn forwarded(edge: &Status, client: &Status) -> Vec<Forwarded> {
     entries(client, "forwards")
         .filter_map(|forward| {
             let listen = forward["listen"].as_array()?.first()?;
@@ -124,13 +124,13 @@ pub(super) fn forwarded(edge: &Status, client: &Status) -> Vec<Forwarded> {
 }
 
 /// Where the edge accepts tunnels, as this machine reaches it.
-pub(super) fn tunnel(edge: &Status) -> Option<SocketAddr> {
+pub(crate) fn tunnel_address(edge: &Status) -> Option<SocketAddr> {
     let address: SocketAddr = edge.get("listen")?["tunnel"][0].as_str()?.parse().ok()?;
     Some(SocketAddr::new(reachable(address.ip()), address.port()))
 }
 
 /// The session of the demo, as the edge sees it.
-pub(super) fn session(edge: &Status) -> Option<&Value> {
+pub(crate) fn session(edge: &Status) -> Option<&Value> {
     entries(edge, "sessions").next()
 }
 
@@ -201,7 +201,10 @@ mod tests {
         assert_eq!(forwards[0].target.as_deref(), Some("tcp://127.0.0.1:1"));
         assert_eq!(forwards[1].listen, "unix:/run/gone.sock");
         assert_eq!(forwards[1].target, None);
-        assert_eq!(tunnel(&edge), Some("127.0.0.1:7443".parse().unwrap()));
+        assert_eq!(
+            tunnel_address(&edge),
+            Some("127.0.0.1:7443".parse().unwrap())
+        );
     }
 
     #[test]
@@ -209,6 +212,6 @@ mod tests {
         let client = status(json!({"exposes": [{"service": "web", "target": "hello"}]}));
         let found = exposed(&status(json!({"ingresses": []})), &client);
         assert_eq!(found[0].way, Way::Nowhere);
-        assert_eq!(tunnel(&Map::new()), None);
+        assert_eq!(tunnel_address(&Map::new()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 /// How something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     Good,
     /// It works, but not everything that was asked for does.
     Doubtful,
@@ -14,15 +14,15 @@ pub(super) enum Mark {
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
+pub(crate) struct Style {
     /// Signs instead of words.
-    pub(super) signs: bool,
-    pub(super) colours: bool,
+    pub(crate) signs: bool,
+    pub(crate) colours: bool,
 }
 
 impl Style {
     /// As fits where the text goes; `NO_COLOR` (no-color.org) is heeded.
-    pub(super) fn of(out: &impl IsTerminal) -> Self {
+    pub(crate) fn of(out: &impl IsTerminal) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             signs: out.is_terminal(),
@@ -31,7 +31,7 @@ impl Style {
     }
 
     /// A mark, as wide as any other.
-    pub(super) fn mark(self, mark: Mark) -> String {
+    pub(crate) fn mark(self, mark: Mark) -> String {
         let (sign, word, colour) = match mark {
             Mark::Good => ("✓", "ok ", 32),
             Mark::Doubtful => ("!", "(!)", 33),
@@ -41,16 +41,16 @@ impl Style {
         self.paint(text, colour)
     }
 
-    pub(super) fn mark_width(self) -> usize {
+    pub(crate) fn mark_width(self) -> usize {
         if self.signs { 1 } else { 3 }
     }
 
-    pub(super) fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.paint(text, 1)
     }
 
     /// For what explains something else.
-    pub(super) fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint(text, 2)
     }
 
@@ -65,19 +65,19 @@ impl Style {
 
 /// What is being done, on stderr: on a terminal a line that is written over, otherwise a line each.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     terminal: bool,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             terminal: io::stderr().is_terminal(),
         }
     }
 
     /// Begins a step.
-    pub(super) fn step(&self, what: &str) {
+    pub(crate) fn step(&self, what: &str) {
         if self.terminal {
             // Cut off at the edge (DECAWM off), as a second row could not be written over.
             put(&format!("\r\x1b[K\x1b[?7l… {what}\x1b[?7h"));
@@ -87,13 +87,13 @@ impl Progress {
     }
 
     /// Says something that stays.
-    pub(super) fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.clear();
         put(&format!("{text}\n"));
     }
 
     /// Leaves the line to others.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.terminal {
             put("\r\x1b[K");
         }

@@ -1,5 +1,6 @@
 //! Causeway: a self-hosted tunnel between a control plane and its customers' compute planes.
 
+mod bench;
 mod certs;
 mod check;
 mod client;
@@ -47,6 +48,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Show what a running edge or client is doing.
     Status(status::StatusArgs),
+    /// Measure what a tunnel on this machine carries, over each transport.
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Certs(args) => certs::run(args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status::run(args),
+        Command::Bench(args) => bench::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -10,6 +10,7 @@
 mod audit;
 mod backpressure;
 mod bad_input;
+mod bench;
 mod blocked_audit;
 mod callers;
 mod descriptors;

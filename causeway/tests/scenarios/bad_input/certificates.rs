@@ -173,7 +173,7 @@ fn shown_to_an_edge(uris: &[&str], from: Duration, until: Duration, alert: u8) {
     refused(&mut bystander, &stranger, alert);
 }
 
-/// The edge refuses the stranger by this alert, and nobody else notices.
+/// The edge refuses the stranger by this alert, over QUIC and over TLS, and nobody else notices.
 #[track_caller]
 fn refused(bystander: &mut Bystander, stranger: &Stranger, alert: u8) {
     let tunnel = bystander.plane.tunnel();
@@ -190,6 +190,7 @@ fn refused(bystander: &mut Bystander, stranger: &Stranger, alert: u8) {
         0x100 + u64::from(alert),
         "{error}"
     );
+    assert_eq!(u8::from(stranger.refused_over_tcp(tunnel)), alert);
     bystander.is_undisturbed();
 }
 

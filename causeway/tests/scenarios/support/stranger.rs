@@ -1,8 +1,9 @@
-//! A peer that speaks QUIC and TLS as a client or an edge would, and then does what none of them
+//! A peer that speaks QUIC, or TLS on TCP, as a client or an edge would, and then does what none of them
 //! does: shows any certificate, says anything or nothing.
 
 use std::{
-    net::SocketAddr,
+    io::Read,
+    net::{SocketAddr, TcpStream},
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -22,14 +23,16 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use time::{Duration, OffsetDateTime};
 use tokio::runtime::Runtime;
 
-/// What the tunnel speaks over QUIC.
+/// What the tunnel speaks over QUIC, and over TLS on TCP.
 const ALPN: &[&[u8]] = &[b"causeway/1"];
+const TLS_ALPN: &[u8] = b"causeway-tls/1";
 
 /// A QUIC endpoint of a stranger. It lives while one of its methods runs.
 #[derive(Debug)]
 pub(crate) struct Stranger {
     runtime: Runtime,
     endpoint: Endpoint,
+    tls: rustls::ClientConfig,
 }
 
 impl Stranger {
@@ -49,13 +52,17 @@ impl Stranger {
                 nobody.client_auth_cert_resolver
             }
         };
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls.clone()).unwrap()));
         let runtime = runtime();
         let entered = runtime.enter();
         let mut endpoint = Endpoint::client(loopback()).unwrap();
         drop(entered);
         endpoint.set_default_client_config(config);
-        Self { runtime, endpoint }
+        Self {
+            runtime,
+            endpoint,
+            tls,
+        }
     }
 
     /// One that listens as an edge would until the test ends, shows `shown` and lets in whom
@@ -96,6 +103,24 @@ impl Stranger {
                 .await
                 .ok()
         })
+    }
+
+    /// Connects to the edge at `to` over TLS on TCP, and waits for the alert by which it refuses.
+    pub(crate) fn refused_over_tcp(&self, to: SocketAddr) -> rustls::AlertDescription {
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = vec![TLS_ALPN.to_vec()];
+        let name = "edge".try_into().unwrap();
+        let session = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
+        let socket = TcpStream::connect(to).unwrap();
+        socket.set_read_timeout(Some(super::DEADLINE)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, socket);
+        // The handshake is over here before the edge has seen our certificate.
+        let error = stream.read(&mut [0]).expect_err("the edge refuses");
+        let reason = error.get_ref().and_then(|error| error.downcast_ref());
+        match reason {
+            Some(rustls::Error::AlertReceived(alert)) => *alert,
+            _ => panic!("not refused by an alert: {error:?}"),
+        }
     }
 
     /// Opens a stream and writes `bytes` on it, without ending it.

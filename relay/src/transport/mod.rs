@@ -14,6 +14,7 @@ pub mod h2;
 mod muxed;
 pub mod over_tcp;
 pub mod quic;
+mod secured;
 pub mod tls;
 pub mod yamux;
 

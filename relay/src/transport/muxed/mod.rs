@@ -29,10 +29,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::secured::{Peer, Secured, keying_material};
 use super::tls::{Limits, Side};
 use super::{
     BoxFuture, Connection, ConnectionLost, SessionBounds, StreamBroken, TransportKind,
@@ -45,10 +45,6 @@ use shared::Shared;
 
 pub(super) use pipe::PipeEnd;
 pub(super) use violation::Violation;
-
-/// How much the kernel may take before it has sent it, in bytes. What it has taken cannot be
-/// overtaken any more.
-const NOT_SENT: u32 = 128 << 10;
 
 /// Carries streams over one pipe. Whoever polls is woken when there is more to do.
 pub(super) trait Multiplexer: Send + Unpin + 'static {
@@ -112,9 +108,7 @@ pub struct MuxedConnection {
     kind: TransportKind,
     shared: Arc<Shared>,
     tls: Arc<Mutex<rustls::Connection>>,
-    remote: SocketAddr,
-    certificates: Vec<CertificateDer<'static>>,
-    key_exchange: String,
+    peer: Peer,
 }
 
 impl MuxedConnection {
@@ -126,27 +120,12 @@ impl MuxedConnection {
         bounds: SessionBounds,
         make: impl FnOnce(PipeEnd, Side, Limits) -> M,
     ) -> io::Result<Self> {
-        let (socket, mut tls, side) = match stream {
-            TlsStream::Client(stream) => {
-                let (socket, tls) = stream.into_inner();
-                (socket, rustls::Connection::from(tls), Side::Dialler)
-            }
-            TlsStream::Server(stream) => {
-                let (socket, tls) = stream.into_inner();
-                (socket, rustls::Connection::from(tls), Side::Listener)
-            }
-        };
-        let remote = socket.peer_addr()?;
-        // Both only make it faster; a system without them works.
-        let _ = socket.set_nodelay(true);
-        let _ = SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT);
-        // What is encrypted at once is bounded by what is gathered.
-        tls.set_buffer_limit(None);
-        let certificates = tls.peer_certificates().unwrap_or_default();
-        let certificates = certificates.iter().map(|one| one.clone().into_owned());
-        let certificates = certificates.collect();
-        let key_exchange = tls.negotiated_key_exchange_group();
-        let key_exchange = key_exchange.map(|group| format!("{:?}", group.name()));
+        let Secured {
+            socket,
+            tls,
+            side,
+            peer,
+        } = Secured::of(stream)?;
         let limits = Limits::new(bounds);
         let shared = Arc::new(Shared::new(limits));
         let tls = Arc::new(Mutex::new(tls));
@@ -157,9 +136,7 @@ impl MuxedConnection {
             kind,
             shared,
             tls,
-            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-            certificates,
-            key_exchange: key_exchange.unwrap_or_default(),
+            peer,
         })
     }
 }
@@ -170,7 +147,7 @@ impl Connection for MuxedConnection {
     }
 
     fn remote_address(&self) -> SocketAddr {
-        self.remote
+        self.peer.address
     }
 
     /// By pings among the frames of the connection, which wait their turn among the streams: what
@@ -181,11 +158,11 @@ impl Connection for MuxedConnection {
     }
 
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
-        self.certificates.clone()
+        self.peer.certificates.clone()
     }
 
     fn key_exchange(&self) -> String {
-        self.key_exchange.clone()
+        self.peer.key_exchange.clone()
     }
 
     fn export_keying_material(
@@ -193,9 +170,7 @@ impl Connection for MuxedConnection {
         label: &[u8],
         context: &[u8],
     ) -> Result<[u8; 32], ConnectionLost> {
-        let tls = self.tls.lock();
-        tls.export_keying_material([0; 32], label, Some(context))
-            .map_err(|_| ConnectionLost::Other("no keying material before the handshake".into()))
+        keying_material(&self.tls.lock(), label, context)
     }
 
     fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
@@ -225,7 +200,7 @@ impl fmt::Debug for MuxedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MuxedConnection")
             .field("kind", &self.kind)
-            .field("remote", &self.remote)
+            .field("peer", &self.peer)
             .field("shared", &self.shared)
             .finish_non_exhaustive()
     }

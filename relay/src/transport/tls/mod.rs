@@ -44,10 +44,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::secured::{Peer, Secured, keying_material};
 use super::{BoxFuture, Connection, ConnectionLost, SessionBounds, TransportKind, TransportStream};
 use crate::proto::CloseCode;
 use carrier::Carrier;
@@ -62,17 +62,11 @@ pub(super) use streams::{Limits, Side};
 /// The application protocol of a Causeway connection of this kind (RFC 7301).
 pub const ALPN: &[u8] = b"causeway-tls/1";
 
-/// How much the kernel may take before it has sent it, in bytes. What it has taken cannot be
-/// overtaken any more.
-const NOT_SENT: u32 = 128 << 10;
-
 /// A connection after its TLS handshake. Dropping it closes it with `shutdown`, if nobody has
 /// closed it before.
 pub struct TlsConnection {
     shared: Arc<Shared>,
-    remote: SocketAddr,
-    certificates: Vec<CertificateDer<'static>>,
-    key_exchange: String,
+    peer: Peer,
 }
 
 impl TlsConnection {
@@ -82,30 +76,14 @@ impl TlsConnection {
     /// # Errors
     /// If the socket has no peer any more.
     pub fn start(stream: TlsStream<TcpStream>, bounds: SessionBounds) -> io::Result<Self> {
-        let (socket, mut tls, side) = match stream {
-            TlsStream::Client(stream) => {
-                let (socket, tls) = stream.into_inner();
-                (socket, rustls::Connection::from(tls), Side::Dialler)
-            }
-            TlsStream::Server(stream) => {
-                let (socket, tls) = stream.into_inner();
-                (socket, rustls::Connection::from(tls), Side::Listener)
-            }
-        };
-        let remote = socket.peer_addr()?;
-        // Both only make it faster; a system without them works.
-        let _ = socket.set_nodelay(true);
-        let _ = SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT);
-        // What is encrypted at once is bounded by the batch.
-        tls.set_buffer_limit(None);
-        let certificates = tls.peer_certificates().unwrap_or_default();
-        let certificates = certificates.iter().map(|one| one.clone().into_owned());
-        let key_exchange = tls.negotiated_key_exchange_group();
-        let key_exchange = key_exchange.map(|group| format!("{:?}", group.name()));
+        let Secured {
+            socket,
+            tls,
+            side,
+            peer,
+        } = Secured::of(stream)?;
         let connection = Self {
-            remote: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
-            certificates: certificates.collect(),
-            key_exchange: key_exchange.unwrap_or_default(),
+            peer,
             shared: Arc::new(Shared::new(tls, Streams::new(side, bounds))),
         };
         tokio::spawn(Carrier::new(socket, connection.shared.clone()));
@@ -119,7 +97,7 @@ impl Connection for TlsConnection {
     }
 
     fn remote_address(&self) -> SocketAddr {
-        self.remote
+        self.peer.address
     }
 
     fn rtt(&self) -> Duration {
@@ -127,11 +105,11 @@ impl Connection for TlsConnection {
     }
 
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
-        self.certificates.clone()
+        self.peer.certificates.clone()
     }
 
     fn key_exchange(&self) -> String {
-        self.key_exchange.clone()
+        self.peer.key_exchange.clone()
     }
 
     fn export_keying_material(
@@ -139,9 +117,7 @@ impl Connection for TlsConnection {
         label: &[u8],
         context: &[u8],
     ) -> Result<[u8; 32], ConnectionLost> {
-        let tls = self.shared.tls.lock();
-        tls.export_keying_material([0; 32], label, Some(context))
-            .map_err(|_| ConnectionLost::Other("no keying material before the handshake".into()))
+        keying_material(&self.shared.tls.lock(), label, context)
     }
 
     fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
@@ -175,7 +151,7 @@ impl Drop for TlsConnection {
 impl fmt::Debug for TlsConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConnection")
-            .field("remote", &self.remote)
+            .field("peer", &self.peer)
             .field("shared", &self.shared)
             .finish_non_exhaustive()
     }

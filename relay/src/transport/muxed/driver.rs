@@ -154,7 +154,7 @@ impl<M: Multiplexer> Driver<M> {
     fn turn(&mut self, cx: &mut Context<'_>, again: &mut bool) -> Result<(), Ended> {
         *again = false;
         loop {
-            match self.multiplexer.poll_drive(cx) {
+            match self.drive(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Event::Ended(ended)) => return Err(ended),
                 Poll::Ready(Event::Words(stream)) => self.words.heard_on(stream),
@@ -186,6 +186,16 @@ impl<M: Multiplexer> Driver<M> {
             *again = true;
         }
         Ok(())
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Event<M::Stream>> {
+        loop {
+            self.pipe.lock().begin_drive();
+            let driven = self.multiplexer.poll_drive(cx);
+            if driven.is_ready() || !self.pipe.lock().makes_room_for_an_answer() {
+                return driven;
+            }
+        }
     }
 
     fn take_in(&mut self, stream: M::Stream, opener: Opener) -> TransportStream {
@@ -245,7 +255,7 @@ impl<M: Multiplexer> Driver<M> {
             return Poll::Ready(());
         }
         let ended = loop {
-            match self.multiplexer.poll_drive(cx) {
+            match self.drive(cx) {
                 Poll::Pending => break false,
                 Poll::Ready(Event::Ended(Ended::Lost(_))) => break true,
                 Poll::Ready(Event::Ended(Ended::Violation(_) | Ended::UsedUp)) => {

@@ -23,6 +23,10 @@ use crate::transport::tls::socket::SocketWriter;
 const READ: usize = 128 << 10;
 const GATHERED: usize = 128 << 10;
 
+/// By how much more at a time, and at most, where the multiplexer would otherwise read nothing.
+const ANSWER: usize = 32 << 10;
+const ANSWERS: usize = 8 * ANSWER;
+
 /// How often the socket is read before others have their turn.
 const READS: u8 = 2;
 
@@ -41,6 +45,11 @@ pub(super) struct Pipe {
     /// Decrypted and not taken by the multiplexer.
     plain: BytesMut,
     gathered: BytesMut,
+    /// Up to where more is gathered at present, in bytes.
+    room: usize,
+    /// Of the multiplexer, since it was last driven: it could not write, it waits for bytes.
+    full: bool,
+    hungry: bool,
     /// How often the socket may still be read in this turn.
     reads: u8,
     /// The socket takes nothing more. It may still have something to say.
@@ -56,6 +65,9 @@ impl Pipe {
             tls,
             plain: BytesMut::new(),
             gathered: BytesMut::new(),
+            room: GATHERED,
+            full: false,
+            hungry: false,
             reads: READS,
             unwritable: None,
             ended: false,
@@ -65,6 +77,23 @@ impl Pipe {
     /// The driver has its turn.
     pub(super) fn begin_turn(&mut self) {
         self.reads = READS;
+    }
+
+    /// The multiplexer is to do all that it can.
+    pub(super) fn begin_drive(&mut self) {
+        self.full = false;
+        self.hungry = false;
+    }
+
+    /// Makes room, if the multiplexer has stopped reading until an answer to the peer is written, as
+    /// yamux does before a pong; whether there is more now. Two ends that are busy sending would
+    /// otherwise each wait for the other to read. Who asks and never reads is not given more.
+    pub(super) fn makes_room_for_an_answer(&mut self) -> bool {
+        let waits = self.full && !self.hungry && self.room < GATHERED + ANSWERS;
+        if waits {
+            self.room += ANSWER;
+        }
+        waits
     }
 
     /// Why nothing can be written any more, which came before whatever ended the reading.
@@ -133,6 +162,7 @@ impl Pipe {
                 return Poll::Ready(Ok(()));
             }
             let gathered = std::mem::take(&mut self.gathered);
+            self.room = GATHERED;
             tls.writer().write_all(&gathered)?;
         }
     }
@@ -206,7 +236,9 @@ impl AsyncRead for PipeEnd {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let pipe = &mut *self.0.lock();
-        ready!(pipe.poll_plain(cx))?;
+        let plain = pipe.poll_plain(cx);
+        pipe.hungry = plain.is_pending();
+        ready!(plain)?;
         let count = pipe.plain.len().min(out.remaining());
         out.put_slice(&pipe.plain[..count]);
         pipe.plain.advance(count);
@@ -226,8 +258,10 @@ impl AsyncWrite for PipeEnd {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let pipe = &mut *self.0.lock();
-        if pipe.gathered.len() >= GATHERED {
-            ready!(pipe.poll_send(cx));
+        if pipe.gathered.len() >= pipe.room {
+            let sent = pipe.poll_send(cx);
+            pipe.full = sent.is_pending();
+            ready!(sent);
         }
         // Into a socket that takes nothing, everything goes: what it still has to say is read.
         if pipe.unwritable.is_none() {

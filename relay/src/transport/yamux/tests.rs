@@ -3,6 +3,9 @@
 #[path = "../../../tests/golden/vectors.rs"]
 mod vectors;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -12,7 +15,7 @@ use crate::proto::CloseCode;
 use crate::transport::muxed::MuxedConnection;
 use crate::transport::muxed::tests::BOUNDS;
 use crate::transport::tls::frame::{Kind, close, small};
-use crate::transport::tls::tests::{tls_pair, within};
+use crate::transport::tls::tests::{eventually, tls_pair, within};
 use crate::transport::{Connection, ConnectionLost, TransportKind};
 use vectors::vectors;
 
@@ -204,6 +207,44 @@ async fn each_stream_is_acknowledged_at_once() {
             return;
         }
     }
+}
+
+/// Two ends that are busy sending, and have each been asked for a pong, would otherwise wait for each
+/// other to read.
+#[tokio::test]
+async fn a_pong_that_finds_no_room_holds_up_nothing_that_comes() {
+    let (connection, mut peer) = facing().await;
+    let opens = [data(SYN, 3, b"!"), frame(WINDOW_UPDATE, 0, 3, 1 << 30, b"")];
+    peer.write_all(&opens.concat()).await.unwrap();
+    let stream = within("a stream", connection.accept()).await.unwrap();
+    let (mut send, mut recv) = (stream.send, stream.recv);
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = written.clone();
+    let flood = tokio::spawn(async move {
+        loop {
+            let mut chunk = bytes::Bytes::from_static(&[0; 16 << 10]);
+            let wrote = std::future::poll_fn(|cx| send.poll_write(cx, &mut chunk)).await;
+            wrote.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let (mut last, mut since) = (0, 0);
+    eventually("nothing more can be sent", || {
+        let now = written.load(Ordering::Relaxed);
+        since = if now == last { since + 1 } else { 0 };
+        last = now;
+        now > 0 && since > 50
+    })
+    .await;
+    let asks = [frame(PING, SYN, 0, 7, b""), data(0, 3, b"heard")];
+    peer.write_all(&asks.concat()).await.unwrap();
+    let mut chunks = std::collections::VecDeque::new();
+    let mut count = 0;
+    while count < b"!heard".len() {
+        let read = std::future::poll_fn(|cx| recv.poll_read(cx, &mut chunks));
+        count += within("what came behind the ping", read).await.unwrap();
+    }
+    flood.abort();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::{Method, Request, Response};
 
 use super::stream::{H2Stream, Recv};
-use super::{FIELDS, Purpose, SEND_BUFFER, requests, windows};
+use super::{FIELDS, Purpose, SEND_BUFFER, SMALL_FRAMES, requests, windows};
 use crate::transport::muxed::{Ended, Event, Multiplexer, PipeEnd, Violation};
 use crate::transport::tls::{Limits, lost};
 
@@ -46,6 +46,7 @@ impl Client {
             .max_concurrent_streams(u32::try_from(most).expect("it is at most 2³⁰"))
             .max_header_list_size(FIELDS)
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_FRAMES)
             // As at the edge; and each request is taken at once, so one that is reset before costs
             // no more than one that is reset after.
             .max_concurrent_reset_streams(most)

@@ -11,7 +11,7 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use http::{Method, Request, StatusCode};
 
 use super::stream::{H2Stream, Recv};
-use super::{FIELD, FIELDS, Purpose, SEND_BUFFER, URI, requests, windows};
+use super::{FIELD, FIELDS, Purpose, SEND_BUFFER, SMALL_FRAMES, URI, requests, windows};
 use crate::transport::BoxFuture;
 use crate::transport::muxed::{Ended, Event, Multiplexer, PipeEnd, Violation};
 use crate::transport::tls::{Limits, lost};
@@ -58,6 +58,7 @@ impl Edge {
             .initial_connection_window_size(all)
             .max_header_list_size(FIELDS)
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_FRAMES)
             // Streams that we give up, whose last frames may still come: more are forgotten, and
             // answered by a reset each, which is no reason to close.
             .max_concurrent_reset_streams(requests(limits))

@@ -46,6 +46,10 @@ const MAX_WINDOW: usize = (1 << 31) - 1;
 /// How much waits to be sent on one stream, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
 
+/// How many small frames may wait to be taken: any number. They are taken with each turn, before
+/// which no more is read than a turn allows, and callers who write byte by byte are no attack.
+const SMALL_FRAMES: usize = usize::MAX;
+
 /// The fields of a request or an answer, in bytes.
 const FIELDS: u32 = 4 << 10;
 

@@ -51,6 +51,7 @@ each_multiplexer![
     refusing_one_direction_leaves_the_other,
     what_was_written_before_the_end_arrives_before_it,
     a_slow_reader_holds_up_nobody_else,
+    bytes_written_one_by_one_all_arrive,
     more_than_the_session_grants_is_a_violation,
     more_streams_than_the_session_has_are_a_violation,
     ten_thousand_streams_from_either_end,
@@ -191,6 +192,25 @@ async fn a_slow_reader_holds_up_nobody_else(kind: TransportKind) {
         assert_eq!(read(&mut other.recv, 5).await, b"quick");
     }
     assert_eq!(read(&mut unread.recv, usize::MAX).await, all);
+}
+
+/// However little the session grants: frames are not what it counts.
+async fn bytes_written_one_by_one_all_arrive(kind: TransportKind) {
+    let modest = SessionBounds {
+        streams: 4,
+        stream_window: 64 << 10,
+        all_windows: 128 << 10,
+        ..BOUNDS
+    };
+    let [a, b] = pair(kind, modest).await;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let [mut near, mut far] = stream(from, to).await;
+        for _ in 0..20_000 {
+            write(&mut near.send, b".").await.unwrap();
+        }
+        near.send.finish();
+        assert_eq!(read(&mut far.recv, usize::MAX).await, vec![b'.'; 20_000]);
+    }
 }
 
 async fn more_than_the_session_grants_is_a_violation(kind: TransportKind) {

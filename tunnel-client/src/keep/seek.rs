@@ -30,6 +30,10 @@ impl Keeper {
     /// transport, if that is another one and measures well, or over any other, if the connection is
     /// suspect. Cancel-safe: what was begun is closed.
     pub(super) async fn seek(&self, session: &Session, way: Way, attempts: &mut Attempts) -> Begun {
+        if self.transports.len() == 1 {
+            // There is nothing else to look for.
+            return std::future::pending().await;
+        }
         let preferred = self.transports[0];
         loop {
             let look_at = look_at(attempts);
@@ -56,6 +60,8 @@ impl Keeper {
                         good
                     })
                 }
+                // There may be room by then.
+                () = sleep_until(look_at), if !has_room => None,
             };
             let Some((connected, span)) = found else {
                 continue;

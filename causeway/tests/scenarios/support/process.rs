@@ -129,7 +129,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if thread::panicking() {
+        let panicked = self.log().contains(" panicked at ");
+        if thread::panicking() || panicked {
             self.print_log();
         }
         // It may have ended already, which is as good.
@@ -137,5 +138,7 @@ impl Drop for Process {
         let _ = eventually(Duration::from_secs(5), || {
             self.child.try_wait().ok().flatten()
         });
+        // A process may go on without the task that did.
+        assert!(!panicked || thread::panicking(), "{} panicked", self.name);
     }
 }

@@ -16,12 +16,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::Endpoint;
-use relay::transport::h2;
+use relay::transport::over_tcp::carry;
 use relay::transport::quic::{self, QuicConnection};
-use relay::transport::tls::{self, TlsConnection};
 use relay::transport::{
     Connection, RecvHalf, SendHalf, SessionBounds, StreamBroken, TransportKind, TransportStream,
-    yamux,
 };
 use relay::{CloseCode, ResetCode, WorkerHandle, Workers};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -296,13 +294,7 @@ async fn connected(
     near: &WorkerHandle,
     far: &WorkerHandle,
 ) -> (Arc<dyn Connection>, Arc<dyn Connection>) {
-    let alpn = match kind {
-        TransportKind::Quic => quic::ALPN,
-        TransportKind::Tls => tls::ALPN,
-        TransportKind::Yamux => yamux::ALPN,
-        TransportKind::H2 => h2::ALPN,
-    };
-    let (server, client) = configs(alpn);
+    let (server, client) = configs(kind.alpn());
     let (tell, told) = tokio::sync::oneshot::channel();
     let accepting = far.spawn(async move {
         match kind {
@@ -321,7 +313,7 @@ async fn connected(
                     .accept(socket)
                     .await
                     .unwrap();
-                over_tls(kind, TlsStream::Server(stream))
+                carry(TlsStream::Server(stream), BOUNDS).unwrap()
             }
         }
     });
@@ -340,20 +332,11 @@ async fn connected(
                 let name = ServerName::try_from(quic::SERVER_NAME).unwrap();
                 let connector = TlsConnector::from(Arc::new(client));
                 let stream = connector.connect(name, socket).await.unwrap();
-                over_tls(kind, TlsStream::Client(stream))
+                carry(TlsStream::Client(stream), BOUNDS).unwrap()
             }
         }
     });
     (dialling.await.unwrap(), accepting.await.unwrap())
-}
-
-fn over_tls(kind: TransportKind, stream: TlsStream<TcpStream>) -> Arc<dyn Connection> {
-    match kind {
-        TransportKind::Quic => unreachable!("it brings its own TLS"),
-        TransportKind::Tls => Arc::new(TlsConnection::start(stream, BOUNDS).unwrap()),
-        TransportKind::Yamux => Arc::new(yamux::start(stream, BOUNDS).unwrap()),
-        TransportKind::H2 => Arc::new(h2::start(stream, BOUNDS).unwrap()),
-    }
 }
 
 fn endpoint(config: Option<quinn::ServerConfig>) -> Endpoint {

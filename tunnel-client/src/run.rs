@@ -16,7 +16,7 @@ use relay::memory::process_budget;
 use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
 use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
-use relay::transport::{quic, tls};
+use relay::transport::quic;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -146,7 +146,7 @@ pub async fn run(
                 bounds: bounds(&config.session),
             },
             tcp: TcpDialer {
-                tls: certs::tls::client(&material, &[tls::ALPN]),
+                tls: certs::tls::client(&material, &[]),
                 bounds: bounds(&config.session),
             },
             timeout: config.session.handshake_timeout,

@@ -74,15 +74,25 @@ fn told_to_use_quic_a_client_uses_nothing_else_and_says_why_it_is_not_ready() {
 }
 
 #[test]
-fn told_to_use_tls_a_client_sends_nothing_over_udp() {
-    let Some(network) = Network::create() else {
-        return;
-    };
-    let mut plane = echoing(&network).transport("tls").start();
-    assert!(answers(&mut plane));
-    assert_eq!(transports(&mut plane, Side::Client), ["tls"]);
-    assert!(network.client.tcp_sent() > 0);
-    assert_eq!(network.client.udp_sent(), 0, "UDP was tried");
+fn told_to_use_one_over_tcp_a_client_sends_nothing_over_udp() {
+    for transport in ["tls", "yamux", "h2"] {
+        let Some(network) = Network::create() else {
+            return;
+        };
+        let mut plane = echoing(&network).transport(transport).start();
+        assert!(answers(&mut plane), "{transport}");
+        for side in [Side::Client, Side::Edge] {
+            assert_eq!(transports(&mut plane, side), [transport], "{}", side.name());
+        }
+        assert_eq!(
+            attempts(&plane),
+            [format!(
+                r#"{{transport="{transport}",outcome="reached"}} 1"#
+            )]
+        );
+        assert!(network.client.tcp_sent() > 0, "{transport}");
+        assert_eq!(network.client.udp_sent(), 0, "{transport}: UDP was tried");
+    }
 }
 
 /// The transport that begins second does not end the first.

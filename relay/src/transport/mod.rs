@@ -54,6 +54,16 @@ impl TransportKind {
             Self::H2 => "h2",
         }
     }
+
+    /// The application protocol by which both ends agree on it (RFC 7301).
+    pub fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Quic => quic::ALPN,
+            Self::Tls => tls::ALPN,
+            Self::Yamux => yamux::ALPN,
+            Self::H2 => h2::ALPN,
+        }
+    }
 }
 
 impl fmt::Display for TransportKind {

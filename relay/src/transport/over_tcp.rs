@@ -1,17 +1,18 @@
 //! What the transports over TLS on TCP have in common: how both ends agree on one, and how a client
 //! shows which worker knows it.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use super::tls::{self, TlsConnection};
-use super::{Connection, ConnectionLost, SessionBounds};
+use super::{Connection, ConnectionLost, SessionBounds, h2, yamux};
 use crate::proto::{WorkerHint, plain};
 
 /// The application protocols of these transports, the preferred one first (RFC 7301).
-pub const PROTOCOLS: &[&[u8]] = &[tls::ALPN];
+pub const PROTOCOLS: &[&[u8]] = &[tls::ALPN, yamux::ALPN, h2::ALPN];
 
 /// What the name of a protocol begins with that no edge ever chooses: behind it stands a worker
 /// hint, in hexadecimal. It is the only place for one that an edge sees before the handshake ends.
@@ -37,6 +38,8 @@ pub fn shown_hint<'a>(mut offered: impl Iterator<Item = &'a [u8]>) -> Option<Wor
     })
 }
 
+type Start = fn(TlsStream<TcpStream>, SessionBounds) -> io::Result<Arc<dyn Connection>>;
+
 /// Starts what both ends have agreed on, on the current runtime.
 ///
 /// # Errors
@@ -45,22 +48,61 @@ pub fn carry(
     stream: TlsStream<TcpStream>,
     bounds: SessionBounds,
 ) -> Result<Arc<dyn Connection>, ConnectionLost> {
-    let agreed = stream.get_ref().1.alpn_protocol();
-    if agreed == Some(tls::ALPN) {
-        let connection =
-            TlsConnection::start(stream, bounds).map_err(|error| tls::lost_by_io(&error))?;
-        return Ok(Arc::new(connection));
-    }
+    let start: Start = match stream.get_ref().1.alpn_protocol() {
+        Some(tls::ALPN) => |stream, bounds| Ok(Arc::new(TlsConnection::start(stream, bounds)?)),
+        Some(yamux::ALPN) => |stream, bounds| Ok(Arc::new(yamux::start(stream, bounds)?)),
+        // Who dialled is the HTTP/2 server: the stream knows which end it is.
+        Some(h2::ALPN) => |stream, bounds| Ok(Arc::new(h2::start(stream, bounds)?)),
+        other => return Err(nothing_agreed(other)),
+    };
+    start(stream, bounds).map_err(|error| tls::lost_by_io(&error))
+}
+
+fn nothing_agreed(agreed: Option<&[u8]>) -> ConnectionLost {
     let agreed = agreed.map(|name| plain(String::from_utf8_lossy(name).into_owned()));
-    Err(ConnectionLost::Other(match agreed {
+    ConnectionLost::Other(match agreed {
         Some(name) => format!("both ends have agreed on {name:?}, which is no transport"),
-        None => "the other end offers no transport (ALPN)".to_owned(),
-    }))
+        None => "both ends have agreed on no protocol (ALPN): the other one is no Causeway, or \
+                 something between takes what was offered away"
+            .to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::TransportKind;
+    use crate::transport::muxed::tests::BOUNDS;
+    use crate::transport::tls::tests::{tls_pair_with, within};
+
+    /// Also beside a hint, and whoever dialled opens the first stream, whatever the multiplexer
+    /// makes of that.
+    #[tokio::test]
+    async fn what_is_carried_is_what_was_offered() {
+        let hint = hint_protocol(WorkerHint([7; 8]));
+        for kind in [TransportKind::Tls, TransportKind::Yamux, TransportKind::H2] {
+            let (dialled, accepted) = tls_pair_with(&[kind.alpn(), &hint], PROTOCOLS).await;
+            let ends = [dialled, accepted].map(|end| carry(end, BOUNDS).unwrap());
+            for end in &ends {
+                assert_eq!(end.transport(), kind);
+            }
+            let mut first = within("a stream", ends[0].open()).await.unwrap();
+            let mut byte = bytes::Bytes::from_static(b"!");
+            let written = std::future::poll_fn(|cx| first.send.poll_write(cx, &mut byte));
+            within("room", written).await.unwrap();
+            within("the stream", ends[1].accept()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_agrees_on_nothing_is_told_so() {
+        let (dialled, _accepted) = tls_pair_with(&[b"h2"], &[]).await;
+        let lost = carry(dialled, BOUNDS).unwrap_err();
+        assert!(lost.to_string().contains("no protocol (ALPN)"), "{lost}");
+        let (dialled, _accepted) = tls_pair_with(&[b"http/1.1"], &[b"http/1.1"]).await;
+        let lost = carry(dialled, BOUNDS).unwrap_err();
+        assert!(lost.to_string().contains("\"http/1.1\""), "{lost}");
+    }
 
     #[test]
     fn a_hint_is_found_among_protocols_and_nothing_else_is_one() {

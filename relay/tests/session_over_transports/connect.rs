@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::Endpoint;
+use relay::transport::over_tcp::carry;
 use relay::transport::quic::{self, QuicConnection};
-use relay::transport::tls::{self, TlsConnection};
-use relay::transport::{Connection, SessionBounds, TransportKind, h2, yamux};
+use relay::transport::{Connection, SessionBounds, TransportKind};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::version::TLS13;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::ends::Setup;
 
@@ -62,47 +62,25 @@ impl Certificate {
         let bounds = setup.bounds();
         match setup.transport {
             TransportKind::Quic => {
-                let tls = self.client(alpn(TransportKind::Quic));
+                let tls = self.client(TransportKind::Quic.alpn());
                 Dialler::Quic(quic::client_config(tls, bounds, None).unwrap())
             }
             kind @ (TransportKind::Tls | TransportKind::Yamux | TransportKind::H2) => {
-                Dialler::Tcp(kind, self.client(alpn(kind)).into(), bounds)
+                Dialler::Tcp(self.client(kind.alpn()).into(), bounds)
             }
         }
     }
 }
 
-fn alpn(kind: TransportKind) -> &'static [u8] {
-    match kind {
-        TransportKind::Quic => quic::ALPN,
-        TransportKind::Tls => tls::ALPN,
-        TransportKind::Yamux => yamux::ALPN,
-        TransportKind::H2 => h2::ALPN,
-    }
-}
-
-fn over_tls(
-    kind: TransportKind,
-    stream: TlsStream<TcpStream>,
-    bounds: SessionBounds,
-) -> std::io::Result<Arc<dyn Connection>> {
-    Ok(match kind {
-        TransportKind::Quic => unreachable!("it brings its own TLS"),
-        TransportKind::Tls => Arc::new(TlsConnection::start(stream, bounds)?),
-        TransportKind::Yamux => Arc::new(yamux::start(stream, bounds)?),
-        TransportKind::H2 => Arc::new(h2::start(stream, bounds)?),
-    })
-}
-
 pub(crate) enum Listener {
     Quic(Endpoint),
-    Tcp(TransportKind, TcpListener, TlsAcceptor, SessionBounds),
+    Tcp(TcpListener, TlsAcceptor, SessionBounds),
 }
 
 /// Someone who has knocked, before TLS.
 pub(crate) enum Arriving {
     Quic(Box<quinn::Incoming>),
-    Tcp(TransportKind, TcpStream, TlsAcceptor, SessionBounds),
+    Tcp(TcpStream, TlsAcceptor, SessionBounds),
 }
 
 impl Listener {
@@ -111,18 +89,14 @@ impl Listener {
         let bounds = setup.bounds();
         match setup.transport {
             TransportKind::Quic => {
-                let tls = certificate.server(alpn(TransportKind::Quic));
+                let tls = certificate.server(TransportKind::Quic.alpn());
                 let config = quic::server_config(tls, bounds).unwrap();
                 Self::Quic(Endpoint::server(config, loopback()).unwrap())
             }
             kind @ (TransportKind::Tls | TransportKind::Yamux | TransportKind::H2) => {
                 let listener = TcpListener::bind(loopback()).await.unwrap();
-                Self::Tcp(
-                    kind,
-                    listener,
-                    certificate.server(alpn(kind)).into(),
-                    bounds,
-                )
+                let tls = certificate.server(kind.alpn());
+                Self::Tcp(listener, tls.into(), bounds)
             }
         }
     }
@@ -130,7 +104,7 @@ impl Listener {
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::Quic(endpoint) => endpoint.local_addr().unwrap(),
-            Self::Tcp(_, listener, ..) => listener.local_addr().unwrap(),
+            Self::Tcp(listener, ..) => listener.local_addr().unwrap(),
         }
     }
 
@@ -140,9 +114,9 @@ impl Listener {
                 let incoming = endpoint.accept().await?;
                 Some(Arriving::Quic(incoming.into()))
             }
-            Self::Tcp(kind, listener, acceptor, bounds) => {
+            Self::Tcp(listener, acceptor, bounds) => {
                 let (socket, _) = listener.accept().await.ok()?;
-                Some(Arriving::Tcp(*kind, socket, acceptor.clone(), *bounds))
+                Some(Arriving::Tcp(socket, acceptor.clone(), *bounds))
             }
         }
     }
@@ -162,9 +136,9 @@ impl Arriving {
     pub(crate) async fn connected(self) -> Option<Arc<dyn Connection>> {
         Some(match self {
             Self::Quic(incoming) => Arc::new(QuicConnection::new((*incoming).await.ok()?)),
-            Self::Tcp(kind, socket, acceptor, bounds) => {
+            Self::Tcp(socket, acceptor, bounds) => {
                 let stream = acceptor.accept(socket).await.ok()?;
-                over_tls(kind, stream.into(), bounds).ok()?
+                carry(stream.into(), bounds).ok()?
             }
         })
     }
@@ -172,7 +146,7 @@ impl Arriving {
 
 pub(crate) enum Dialler {
     Quic(quinn::ClientConfig),
-    Tcp(TransportKind, TlsConnector, SessionBounds),
+    Tcp(TlsConnector, SessionBounds),
 }
 
 impl Dialler {
@@ -184,11 +158,11 @@ impl Dialler {
                 let connecting = endpoint.connect_with(config, address, quic::SERVER_NAME);
                 Arc::new(QuicConnection::new(connecting.unwrap().await.unwrap()))
             }
-            Self::Tcp(kind, connector, bounds) => {
+            Self::Tcp(connector, bounds) => {
                 let socket = TcpStream::connect(address).await.unwrap();
                 let name = ServerName::try_from(quic::SERVER_NAME).unwrap();
                 let stream = connector.connect(name, socket).await.unwrap();
-                over_tls(kind, stream.into(), bounds).unwrap()
+                carry(stream.into(), bounds).unwrap()
             }
         }
     }

@@ -31,6 +31,10 @@ pub enum Transport {
     Quic,
     /// Frames of our own on TLS over TCP, and nothing else.
     Tls,
+    /// yamux on TLS over TCP, and nothing else.
+    Yamux,
+    /// HTTP/2 on TLS over TCP, and nothing else.
+    H2,
 }
 
 /// `[backoff]`: when a failed attempt is repeated.
@@ -69,7 +73,7 @@ impl EdgeSettings {
 
 impl Transport {
     /// Everything that a configuration can state.
-    pub const ALL: &[Self] = &[Self::Auto, Self::Quic, Self::Tls];
+    pub const ALL: &[Self] = &[Self::Auto, Self::Quic, Self::Tls, Self::Yamux, Self::H2];
 
     /// Its name in a configuration.
     pub fn name(self) -> &'static str {
@@ -77,6 +81,8 @@ impl Transport {
             Self::Auto => "auto",
             Self::Quic => TransportKind::Quic.label(),
             Self::Tls => TransportKind::Tls.label(),
+            Self::Yamux => TransportKind::Yamux.label(),
+            Self::H2 => TransportKind::H2.label(),
         }
     }
 
@@ -86,19 +92,17 @@ impl Transport {
             Self::Auto => &[TransportKind::Quic, TransportKind::Tls],
             Self::Quic => &[TransportKind::Quic],
             Self::Tls => &[TransportKind::Tls],
+            Self::Yamux => &[TransportKind::Yamux],
+            Self::H2 => &[TransportKind::H2],
         }
     }
 
     fn read(text: &str) -> Result<Self, String> {
-        if let Some(stated) = Self::ALL.iter().find(|it| it.name() == text) {
-            return Ok(*stated);
-        }
-        let version = env!("CARGO_PKG_VERSION");
-        Err(match text {
-            "yamux" | "h2" => {
-                format!("\"{text}\" is not built yet in {version}: use quic, tls or auto")
-            }
-            _ => format!("unknown value {text:?}; expected one of auto, quic, tls"),
+        let stated = Self::ALL.iter().find(|it| it.name() == text);
+        stated.copied().ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(|it| it.name()).collect();
+            let all = all.join(", ");
+            format!("unknown value {text:?}; expected one of {all}")
         })
     }
 }

@@ -35,6 +35,22 @@ fn the_smallest_file_takes_every_default() {
 }
 
 #[test]
+fn each_transport_is_asked_for_by_its_name() {
+    use relay::transport::TransportKind::{self, H2, Quic, Tls, Yamux};
+    let transports: [(&str, &[TransportKind]); 5] = [
+        ("auto", &[Quic, Tls]),
+        ("quic", &[Quic]),
+        ("tls", &[Tls]),
+        ("yamux", &[Yamux]),
+        ("h2", &[H2]),
+    ];
+    for (name, kinds) in transports {
+        let config = read(&format!("{SMALLEST}transport = \"{name}\"\n")).unwrap();
+        assert_eq!(config.edge.transport.kinds(), kinds, "{name}");
+    }
+}
+
+#[test]
 fn a_full_file_is_read() {
     let text = r#"
 workers = 2
@@ -144,12 +160,8 @@ fn arguments_make_a_configuration_without_a_file() {
 /// What stands below the smallest file, from line 5, and all that is said about it.
 const WRONG: &[(&str, &str)] = &[
     (
-        "transport = \"h2\"",
-        "client.toml:5:13: edge.transport: \"h2\" is not built yet in 0.1.0: use quic, tls or auto",
-    ),
-    (
         "transport = \"tcp\"",
-        "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic, tls",
+        "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic, tls, yamux, h2",
     ),
     (
         "edges = 9",

@@ -146,8 +146,8 @@ impl Dialer {
         let connecting = async {
             match way.transport {
                 TransportKind::Quic => self.quic.connect(address, hint).await,
-                TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => {
-                    self.tcp.connect(address, hint).await
+                kind @ (TransportKind::Tls | TransportKind::Yamux | TransportKind::H2) => {
+                    self.tcp.connect(address, kind, hint).await
                 }
             }
         };

@@ -7,7 +7,7 @@ use relay::proto::WorkerHint;
 use relay::transport::over_tcp::{carry, hint_protocol};
 use relay::transport::quic::SERVER_NAME;
 use relay::transport::tls::lost_by_io;
-use relay::transport::{Connection, SessionBounds};
+use relay::transport::{Connection, SessionBounds, TransportKind};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -17,34 +17,36 @@ use super::DialError;
 /// What every connection over TCP to an edge begins with.
 #[derive(Clone, Debug)]
 pub(crate) struct TcpDialer {
+    /// Whatever protocols it offers are replaced.
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) bounds: SessionBounds,
 }
 
 impl TcpDialer {
-    /// Connects. The connection lives on the current runtime.
+    /// Connects by `transport` and no other. The connection lives on the current runtime.
     pub(super) async fn connect(
         &self,
         address: SocketAddr,
+        transport: TransportKind,
         hint: Option<WorkerHint>,
     ) -> Result<Arc<dyn Connection>, DialError> {
         let socket = TcpStream::connect(address)
             .await
             .map_err(|error| DialError::Connect { address, error })?;
         let stream = self
-            .connector(hint)
+            .connector(transport, hint)
             .connect(server_name(), socket)
             .await
             .map_err(|error| DialError::lost(address, lost_by_io(&error)))?;
         carry(TlsStream::Client(stream), self.bounds).map_err(|lost| DialError::lost(address, lost))
     }
 
-    fn connector(&self, hint: Option<WorkerHint>) -> TlsConnector {
-        let Some(hint) = hint else {
-            return self.tls.clone().into();
-        };
+    fn connector(&self, transport: TransportKind, hint: Option<WorkerHint>) -> TlsConnector {
         let mut tls = rustls::ClientConfig::clone(&self.tls);
-        tls.alpn_protocols.push(hint_protocol(hint));
+        tls.alpn_protocols = vec![transport.alpn().to_vec()];
+        // What is offered can be read on the way, and who lets only HTTP/2 through may read it.
+        let hint = hint.filter(|_| transport != TransportKind::H2);
+        tls.alpn_protocols.extend(hint.map(hint_protocol));
         Arc::new(tls).into()
     }
 }

@@ -36,6 +36,14 @@ pub(in crate::transport) async fn eventually(what: &str, mut state: impl FnMut()
 
 /// A dialler's and a listener's end of TLS.
 pub(in crate::transport) async fn tls_pair() -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
+    tls_pair_with(&[ALPN], &[ALPN]).await
+}
+
+/// One of which offers some protocols, and the other speaks some.
+pub(in crate::transport) async fn tls_pair_with(
+    offered: &[&[u8]],
+    spoken: &[&[u8]],
+) -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
     let made = rcgen::generate_simple_self_signed(["edge.test".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -52,8 +60,9 @@ pub(in crate::transport) async fn tls_pair() -> (TlsStream<TcpStream>, TlsStream
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    server.alpn_protocols = vec![ALPN.to_vec()];
-    client.alpn_protocols = vec![ALPN.to_vec()];
+    let owned = |protocols: &[&[u8]]| protocols.iter().map(|name| name.to_vec()).collect();
+    client.alpn_protocols = owned(offered);
+    server.alpn_protocols = owned(spoken);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let accept = async {

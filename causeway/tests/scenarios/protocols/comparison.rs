@@ -11,7 +11,33 @@ use std::{collections::BTreeMap, fmt::Write, net::SocketAddr, process::Output};
 use crate::support::{CLUSTER, Plane};
 
 /// The transports that every suite runs on, by the names of the configuration.
-const TRANSPORTS: &[&str] = &["quic", "tls"];
+pub(crate) const TRANSPORTS: &[&str] = &["quic", "tls", "yamux", "h2"];
+
+/// Makes a test of its own of a scenario on each of [`TRANSPORTS`]: of one that lasts, or that is
+/// about the connection, so that they run side by side and each says where it failed.
+macro_rules! on_each_transport {
+    [$($scenario:ident),+ $(,)?] => {
+        $(mod $scenario {
+            #[test]
+            fn over_quic() {
+                super::$scenario("quic");
+            }
+            #[test]
+            fn over_tls() {
+                super::$scenario("tls");
+            }
+            #[test]
+            fn over_yamux() {
+                super::$scenario("yamux");
+            }
+            #[test]
+            fn over_h2() {
+                super::$scenario("h2");
+            }
+        })+
+    };
+}
+pub(crate) use on_each_transport;
 
 /// The service that the server under test is, in both directions.
 const SERVICE: &str = "peer";
@@ -106,6 +132,7 @@ pub(crate) struct Comparison {
     scheme: String,
     server: SocketAddr,
     ways: &'static [Way],
+    transports: Vec<&'static str>,
 }
 
 impl Comparison {
@@ -119,6 +146,15 @@ impl Comparison {
             } else {
                 Way::ALL
             },
+            transports: TRANSPORTS.to_vec(),
+        }
+    }
+
+    /// On one transport only.
+    pub(crate) fn over(self, transport: &'static str) -> Self {
+        Self {
+            transports: vec![transport],
+            ..self
         }
     }
 
@@ -132,7 +168,7 @@ impl Comparison {
         let failures = direct.failures();
         assert!(failures.is_empty(), "without the tunnel: {direct:#?}");
         let mut differences = String::new();
-        for transport in TRANSPORTS {
+        for transport in &self.transports {
             for way in self.ways {
                 eprintln!("{way:?} over {transport}");
                 let mut plane = self.plane(transport);

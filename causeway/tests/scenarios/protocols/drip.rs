@@ -1,8 +1,9 @@
-//! A response of one event each second, for minutes: it arrives event by event, and to its end.
+//! A response of one event each second, for minutes: it arrives event by event, and to its end, on
+//! every transport and way at once.
 
 use std::{io::Read, net::SocketAddr, thread};
 
-use super::Way;
+use super::{TRANSPORTS, Way};
 use crate::support::{CLUSTER, Plane, Request, Server, script};
 
 /// How many seconds it lasts: two minutes, and ten in the long suite.
@@ -37,31 +38,41 @@ fn a_slow_response_arrives_as_it_is_sent() {
     };
     let server = Server::start("drip_server.py", &mut serving);
     let target = format!("http://{}", server.address());
-    let mut plane = Plane::builder()
-        .expose("drip", &target)
-        .forward("drip", &target)
-        .tcp_ingress("drip")
-        .http_ingress_to("drip-http", &format!("{CLUSTER}/drip"))
-        .start();
-    let expected: Vec<String> = (0..seconds()).map(|n| format!("data: {n}\n\n")).collect();
-    let callers: Vec<_> = Way::ALL
+    let mut planes: Vec<_> = TRANSPORTS
         .iter()
-        .map(|way| {
+        .map(|transport| {
+            let plane = Plane::builder()
+                .transport(transport)
+                .expose("drip", &target)
+                .forward("drip", &target)
+                .tcp_ingress("drip")
+                .http_ingress_to("drip-http", &format!("{CLUSTER}/drip"))
+                .start();
+            (transport, plane)
+        })
+        .collect();
+    let expected: Vec<String> = (0..seconds()).map(|n| format!("data: {n}\n\n")).collect();
+    let mut callers = Vec::new();
+    for (transport, plane) in &mut planes {
+        for way in Way::ALL {
             let address = match way {
                 Way::HttpIngress => plane.ingress("drip-http"),
                 Way::TcpIngress => plane.ingress("drip"),
                 Way::Forward => plane.forward("drip"),
             };
-            (way, thread::spawn(move || events(address)))
-        })
-        .collect();
+            let way = format!("{way:?} over {transport}");
+            callers.push((way, thread::spawn(move || events(address))));
+        }
+    }
     for (way, caller) in callers {
         let events = caller.join().unwrap();
-        assert_eq!(events.concat(), expected.concat(), "{way:?}");
+        assert_eq!(events.concat(), expected.concat(), "{way}");
         // A machine that is too busy may once deliver two at once; a buffer would do so always.
         let alone = events.iter().filter(|event| expected.contains(event));
         let alone = alone.count();
-        assert!(alone * 10 >= seconds() * 9, "{way:?}: {alone} came alone");
+        assert!(alone * 10 >= seconds() * 9, "{way}: {alone} came alone");
     }
-    assert_eq!(plane.sessions().len(), 1);
+    for (transport, plane) in &mut planes {
+        assert_eq!(plane.sessions().len(), 1, "{transport}");
+    }
 }

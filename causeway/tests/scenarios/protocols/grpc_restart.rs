@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Way;
+use super::{Way, on_each_transport};
 use crate::support::{CLUSTER, Plane, Server, Side, script, wait_for};
 
 /// The time that the channel gives a call, and some more.
@@ -62,13 +62,14 @@ impl Drop for Channel {
 }
 
 #[track_caller]
-fn works_again(way: Way, killed: Side) {
+fn works_again(transport: &str, way: Way, killed: Side) {
     let Some(mut serving) = script("grpc_server.py") else {
         return;
     };
     let server = Server::start("grpc_server.py", &mut serving);
     let target = format!("h2c://{}", server.address());
     let mut plane = Plane::builder()
+        .transport(transport)
         .expose("peer", &target)
         .forward("peer", &target)
         .tcp_ingress("peer")
@@ -104,27 +105,30 @@ fn works_again(way: Way, killed: Side) {
     }
 }
 
-#[test]
-fn a_channel_through_the_http_ingress_survives_the_client() {
-    works_again(Way::HttpIngress, Side::Client);
+on_each_transport![
+    a_channel_through_the_http_ingress_survives_the_client,
+    a_channel_through_the_http_ingress_survives_the_edge,
+    a_channel_through_the_tcp_ingress_survives_the_client,
+    a_channel_through_a_forward_survives_the_edge,
+    a_channel_through_a_forward_survives_the_client,
+];
+
+fn a_channel_through_the_http_ingress_survives_the_client(transport: &str) {
+    works_again(transport, Way::HttpIngress, Side::Client);
 }
 
-#[test]
-fn a_channel_through_the_http_ingress_survives_the_edge() {
-    works_again(Way::HttpIngress, Side::Edge);
+fn a_channel_through_the_http_ingress_survives_the_edge(transport: &str) {
+    works_again(transport, Way::HttpIngress, Side::Edge);
 }
 
-#[test]
-fn a_channel_through_the_tcp_ingress_survives_the_client() {
-    works_again(Way::TcpIngress, Side::Client);
+fn a_channel_through_the_tcp_ingress_survives_the_client(transport: &str) {
+    works_again(transport, Way::TcpIngress, Side::Client);
 }
 
-#[test]
-fn a_channel_through_a_forward_survives_the_edge() {
-    works_again(Way::Forward, Side::Edge);
+fn a_channel_through_a_forward_survives_the_edge(transport: &str) {
+    works_again(transport, Way::Forward, Side::Edge);
 }
 
-#[test]
-fn a_channel_through_a_forward_survives_the_client() {
-    works_again(Way::Forward, Side::Client);
+fn a_channel_through_a_forward_survives_the_client(transport: &str) {
+    works_again(transport, Way::Forward, Side::Client);
 }

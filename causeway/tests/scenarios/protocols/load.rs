@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Comparison, Report, nginx::Site};
+use super::{Comparison, Report, nginx::Site, on_each_transport};
 use crate::support::{CLUSTER, Plane, peer, run};
 
 /// So many requests by 10 connections: few enough on each for it to last, and with 16 in flight on
@@ -48,13 +48,15 @@ fn load_over_http2() {
     });
 }
 
+on_each_transport![load_over_both];
+
 /// The edge speaks one version to the caller and the other to the origin.
-#[test]
-fn load_over_both() {
+fn load_over_both(transport: &str) {
     let (Some(site), Some(h2load), Some(wrk)) = (Site::start(), peer("h2load"), peer("wrk")) else {
         return;
     };
     let mut plane = Plane::builder()
+        .transport(transport)
         .expose("http1", &format!("http://{}", site.address))
         .http_ingress_to("to-http1", &format!("{CLUSTER}/http1"))
         .expose("http2", &format!("h2c://{}", site.h2c))

@@ -19,7 +19,7 @@ mod slow_readers;
 mod ssh;
 mod websocket;
 
-pub(crate) use comparison::{Comparison, Report, Way};
+pub(crate) use comparison::{Comparison, Report, TRANSPORTS, Way, on_each_transport};
 
 use std::process::Stdio;
 

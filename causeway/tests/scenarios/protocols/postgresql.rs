@@ -13,7 +13,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Comparison, Report};
+use super::{Comparison, Report, TRANSPORTS, on_each_transport};
 use crate::support::{
     CLUSTER, Plane, Process, fails, is_root, listens, peer, port_for_server, read_digest, run,
     run_into, succeeds,
@@ -185,38 +185,45 @@ fn postgresql_over_unix_sockets() {
     let (there, port) = (postgres.directory.path(), postgres.address.port());
     let socket = postgres.socket();
     let target = format!("unix://{}", there.join(&socket).display());
-    let here = tempfile::tempdir().unwrap();
-    let forward = here.path().join(&socket);
-    let mut plane = Plane::builder()
-        .expose("db", &target)
-        .tcp_ingress("db")
-        .edge_toml(&format!(
-            "[[upstream]]\nservice = \"db\"\ntarget = \"{target}\"\nallow = [\"{CLUSTER}\"]\n"
-        ))
-        .client_toml(&format!(
-            "[[forward]]\nservice = \"db\"\nlisten = \"unix:{}\"\n",
-            forward.display()
-        ))
-        .start();
     let server = |directory: &Path| Server {
         host: directory.into(),
         port,
     };
     let direct = postgres.queries(&server(there));
     assert!(direct.failures().is_empty(), "{direct:#?}");
-    let ingress = plane.ingress("db").into();
-    assert_eq!(postgres.queries(&ingress), direct, "tcp ingress");
-    assert_eq!(postgres.queries(&server(here.path())), direct, "forward");
-    assert_eq!(plane.sessions().len(), 1);
+    for transport in TRANSPORTS {
+        let here = tempfile::tempdir().unwrap();
+        let forward = here.path().join(&socket);
+        let mut plane = Plane::builder()
+            .transport(transport)
+            .expose("db", &target)
+            .tcp_ingress("db")
+            .edge_toml(&format!(
+                "[[upstream]]\nservice = \"db\"\ntarget = \"{target}\"\nallow = [\"{CLUSTER}\"]\n"
+            ))
+            .client_toml(&format!(
+                "[[forward]]\nservice = \"db\"\nlisten = \"unix:{}\"\n",
+                forward.display()
+            ))
+            .start();
+        let ingress = plane.ingress("db").into();
+        let found = postgres.queries(&ingress);
+        assert_eq!(found, direct, "tcp ingress over {transport}");
+        let found = postgres.queries(&server(here.path()));
+        assert_eq!(found, direct, "forward over {transport}");
+        assert_eq!(plane.sessions().len(), 1, "{transport}");
+    }
 }
 
-#[test]
-fn postgresql_copies_a_gigabyte_each_way() {
+on_each_transport![postgresql_copies_a_gigabyte_each_way];
+
+fn postgresql_copies_a_gigabyte_each_way(transport: &'static str) {
     let Some(postgres) = Postgres::start() else {
         return;
     };
     let width = ROW - 1;
-    Comparison::of("tcp", postgres.address).run(|address| {
+    let comparison = Comparison::of("tcp", postgres.address).over(transport);
+    comparison.run(|address| {
         let mut report = Report::default();
         // Every row is another, so that none can be lost, repeated or moved unseen.
         let rows = format!(

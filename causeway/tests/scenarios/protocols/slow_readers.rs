@@ -2,11 +2,13 @@
 
 use std::process::Stdio;
 
+use super::on_each_transport;
 use crate::support::{CLUSTER, Plane, Server, run, script};
 
+on_each_transport![three_stalled_callers_leave_a_fourth_alone];
+
 /// Prints the latencies, which are a measurement; that no call is held up is the test.
-#[test]
-fn three_stalled_callers_leave_a_fourth_alone() {
+fn three_stalled_callers_leave_a_fourth_alone(transport: &str) {
     let (Some(mut serving), Some(mut calling)) =
         (script("grpc_server.py"), script("grpc_stalled.py"))
     else {
@@ -14,6 +16,7 @@ fn three_stalled_callers_leave_a_fourth_alone() {
     };
     let server = Server::start("grpc_server.py", &mut serving);
     let mut plane = Plane::builder()
+        .transport(transport)
         .expose("peer", &format!("h2c://{}", server.address()))
         .http_ingress_to("web", &format!("{CLUSTER}/peer"))
         .start();

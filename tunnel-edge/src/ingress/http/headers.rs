@@ -69,20 +69,17 @@ fn parse_host(value: &HeaderValue) -> Result<Authority, Failure> {
     Ok(host)
 }
 
-/// Refuses a body in any form but one that hyper undoes: there would be more codings than chunks to
-/// undo, and the origin would be told of none (RFC 9112 §6.1).
-///
-/// # Errors
-///
-/// [`Failure::TransferCodingUnsupported`]. Whoever reads the field otherwise sees the request end
-/// elsewhere, so that the connection must be closed.
-pub(super) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Failure> {
+/// Whether a message's body comes in a form that hyper undoes: as it is, or in chunks. Of any other
+/// there would be more codings than chunks to undo, and whoever it is for would be told of none
+/// (RFC 9112 §6.1). Whoever reads the field otherwise sees the message end elsewhere, so that its
+/// connection must be closed.
+pub(super) fn is_coding_undone(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     match (lines.next(), lines.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if is_chunked(coding) => Ok(()),
-        (Some(_), _) => Err(Failure::TransferCodingUnsupported),
+        (None, _) => true,
+        (Some(coding), None) => is_chunked(coding),
+        (Some(_), Some(_)) => false,
     }
 }
 

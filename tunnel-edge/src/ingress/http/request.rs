@@ -13,7 +13,7 @@ use super::caller::{BusyGuard, Caller};
 use super::failure::Failure;
 use super::grpc::Dialect;
 use super::headers::{
-    authority, check_transfer_coding, for_caller, for_http1, for_http2, take_hop_by_hop,
+    authority, for_caller, for_http1, for_http2, is_coding_undone, take_hop_by_hop,
 };
 use super::link::Link;
 use super::origin::Destination;
@@ -152,7 +152,9 @@ impl HttpIngress {
             tracing::warn!(ingress = self.name, %caller, %peer, "a caller is refused: not allowed");
             return Err(Failure::CallerNotAllowed);
         }
-        check_transfer_coding(&parts.headers)?;
+        if !is_coding_undone(&parts.headers) {
+            return Err(Failure::TransferCodingUnsupported);
+        }
         let wish = Wish::of(&mut parts)?;
         let host = authority(&parts)?;
         let found = resolve(&self.settings, host.as_ref(), parts.uri.path_and_query())?;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::super::failure::Failure;
+use super::super::headers::is_coding_undone;
 use super::super::limits::{KEEP_ALIVE_MARGIN, ORIGIN_BUFFER, READY_WAIT};
 use super::super::link::Verdict;
 use super::super::metrics::Protocol;
@@ -151,6 +152,10 @@ impl Http1Lease {
         let answered = answer.as_mut().await;
         cut.disarm();
         match answered {
+            Ok(response) if !is_coding_undone(response.headers()) => {
+                tracing::debug!("no answer: it comes in a transfer coding that is not understood");
+                Err(SendError::of_answer(Failure::OriginProtocol))
+            }
             Ok(response) => {
                 self.expires = keep_alive(response.headers())
                     .map(|time| Instant::now() + time.saturating_sub(KEEP_ALIVE_MARGIN));

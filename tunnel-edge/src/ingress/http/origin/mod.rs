@@ -423,6 +423,16 @@ impl SendError {
             unsent,
         }
     }
+
+    /// Of an answer that came and is of no use.
+    fn of_answer(failure: Failure) -> Self {
+        Self {
+            failure,
+            doubt: doubt(failure),
+            refused: false,
+            unsent: None,
+        }
+    }
 }
 
 /// Whether an HTTP/2 origin says that it has not processed the request (RFC 9113 §8.7).

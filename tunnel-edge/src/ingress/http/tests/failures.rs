@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Version};
 use relay::{AppProtocol, OpenError, ResetCode};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::breaks::read_head;
 use super::fake::Refusal;
@@ -186,6 +186,31 @@ async fn an_origin_that_does_not_answer_in_http_is_told_apart() {
         };
         let (found, _stream) = tokio::join!(outcome(&edge, get("/")), within(origin));
         assert_eq!(found, (status, code.to_owned()), "{said}");
+    }
+}
+
+/// Nothing of such an answer is passed on, and its connection is not used again.
+#[tokio::test]
+async fn an_answer_in_other_codings_than_chunks_is_no_http() {
+    let (edge, mut streams) = Edge::start(AppProtocol::Http1).await;
+    for coding in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "identity",
+        "gzip",
+        "chunked\r\ntransfer-encoding: chunked",
+    ] {
+        let said = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n");
+        let origin = async {
+            let mut stream = streams.recv().await.unwrap();
+            read_head(&mut stream).await;
+            stream.write_all(said.as_bytes()).await.unwrap();
+            stream
+        };
+        let (found, mut stream) = tokio::join!(outcome(&edge, get("/")), within(origin));
+        assert_eq!(found, (502, "origin_protocol".to_owned()), "{coding}");
+        let after = within(stream.read(&mut [0])).await;
+        assert!(after.is_err(), "{coding}: {after:?}");
     }
 }
 

@@ -101,6 +101,19 @@ async fn a_target_without_a_path_has_a_slash() {
 }
 
 #[tokio::test]
+async fn options_may_ask_the_origin_as_a_whole() {
+    for (protocol, target) in [
+        (AppProtocol::Http1, "*".to_owned()),
+        (AppProtocol::H2, format!("http://{HOST}*")),
+    ] {
+        let edge = Edge::with_origin(protocol, mirror).await;
+        let call = format!("OPTIONS * HTTP/1.1\r\nhost: {HOST}\r\nconnection: close");
+        let answer = edge.raw(&format!("{call}\r\n\r\n")).await.unwrap();
+        assert!(answer.contains(&format!("OPTIONS {target}\n")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_fixed_route_takes_any_host() {
     for (protocol, seen) in [
         (AppProtocol::Http1, "\"host\": \"web\""),

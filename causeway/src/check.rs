@@ -77,7 +77,7 @@ fn check(file: &Path, forced: Option<Kind>) -> Result<Summary, Problems> {
 }
 
 /// What a file configures, going by the tables that only one of the two has; whoever has more.
-fn kind_of(document: &Document) -> Option<Kind> {
+pub(crate) fn kind_of(document: &Document) -> Option<Kind> {
     let count = |tables: &[&str]| {
         document
             .names()

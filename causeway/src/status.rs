@@ -6,15 +6,17 @@ mod table;
 mod view;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use relay::settings::Problems;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use address::Configured;
 pub(crate) use address::{AdminAddress, reachable};
 pub(crate) use fetch::{FetchError, Report, fetch};
 pub(crate) use table::printable;
@@ -56,7 +58,12 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let addresses = match (&args.admin, &args.config) {
         (Some(address), _) => vec![address.clone()],
         (None, Some(file)) => match address::of_config(file) {
-            Ok(address) => vec![address],
+            Ok(Configured { address, mistakes }) => {
+                if let Some(mistakes) = mistakes {
+                    eprintln!("{}", note(file, &mistakes));
+                }
+                vec![address]
+            }
             Err(problem) => {
                 eprintln!("{problem}");
                 return Ok(ExitCode::from(crate::check::EXIT_CONFIGURATION));
@@ -83,6 +90,18 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         Err(error) => Err(error),
         Ok(()) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What is said of a file that a start or a reload would refuse.
+fn note(file: &Path, mistakes: &Problems) -> String {
+    let file = file.display();
+    let mistakes = match mistakes.len() {
+        1 => "a mistake".to_owned(),
+        many => format!("{many} mistakes"),
+    };
+    format!(
+        "{file}: has {mistakes}, so that no start or reload would take it: see `causeway check {file}`"
+    )
 }
 
 async fn once(addresses: &[AdminAddress], json: bool) -> anyhow::Result<()> {

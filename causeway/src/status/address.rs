@@ -5,7 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use relay::settings::{AdminSettings, HostPort, HostPortError, ListenAddr};
+use relay::settings::{
+    AdminSettings, Document, HostPort, HostPortError, ListenAddr, Problems, load_in_part,
+};
+use tunnel_client::config as client;
+use tunnel_edge::config as edge;
+
+use crate::check::kind_of;
+use crate::config::Kind;
 
 /// The admin listener of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +34,19 @@ pub(crate) enum AddressError {
     Host(#[from] HostPortError),
 }
 
+/// Where a configuration file says that its process can be asked.
+#[derive(Debug)]
+pub(super) struct Configured {
+    pub(super) address: AdminAddress,
+    /// What is wrong with the rest of the file, which does not matter to that.
+    pub(super) mistakes: Option<Problems>,
+}
+
 /// Why a configuration file does not say where its process can be asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfigError {
+    #[error(transparent)]
+    Wrong(#[from] Problems),
     #[error(
         "{file}: neither an edge's nor a client's configuration as it stands: \
              `causeway check {file}` says why; --admin URL asks a process without it"
@@ -77,20 +94,58 @@ impl fmt::Display for AdminAddress {
     }
 }
 
-/// The admin address that an edge's or a client's configuration file states.
-pub(super) fn of_config(file: &Path) -> Result<AdminAddress, ConfigError> {
-    let admin = match tunnel_edge::config::Config::load(file) {
-        Ok(loaded) => loaded.config.admin,
-        Err(_) => match tunnel_client::config::Config::load(file) {
-            Ok(loaded) => loaded.config.admin,
-            Err(_) => {
-                return Err(ConfigError::Invalid {
-                    file: file.display().to_string(),
-                });
+/// The admin address that an edge's or a client's configuration file states. Mistakes elsewhere in
+/// the file do not keep it back: the process may well run with what stood there before.
+pub(super) fn of_config(file: &Path) -> Result<Configured, ConfigError> {
+    let (admin, mistakes) = match kind_of(&Document::read_in_part(file)?) {
+        Some(kind) => read_as(kind, file)?,
+        // A file with nothing but an identity is an edge's, unless variables make it a client's.
+        None => {
+            let edge = read_as(Kind::Edge, file)?;
+            let client = read_as(Kind::Client, file)?;
+            match (edge, client) {
+                (edge @ (_, None), _) => edge,
+                (_, client @ (_, None)) => client,
+                (edge @ (Admin::Stated(_), Some(_)), _) => edge,
+                ((Admin::Default(_), Some(_)), _) => {
+                    return Err(ConfigError::Invalid {
+                        file: file.display().to_string(),
+                    });
+                }
             }
-        },
+        }
     };
-    of_settings(file, admin)
+    let (Admin::Stated(settings) | Admin::Default(settings)) = admin;
+    Ok(Configured {
+        address: of_settings(file, settings)?,
+        mistakes,
+    })
+}
+
+/// `[admin]` of a file.
+enum Admin {
+    Stated(AdminSettings),
+    Default(AdminSettings),
+}
+
+/// `[admin]` of a file that configures this kind of process, and what is wrong with the rest.
+fn read_as(kind: Kind, file: &Path) -> Result<(Admin, Option<Problems>), Problems> {
+    let (schema, default) = match kind {
+        Kind::Edge => (&edge::SCHEMA, edge::DEFAULT_ADMIN),
+        Kind::Client => (&client::SCHEMA, client::DEFAULT_ADMIN),
+    };
+    let document = load_in_part(file, schema)?;
+    let admin = match AdminSettings::of_document(&document, schema)? {
+        Some(stated) => Admin::Stated(stated),
+        None => Admin::Default(AdminSettings {
+            listen: Some(ListenAddr::Ip(default)),
+        }),
+    };
+    let mistakes = match kind {
+        Kind::Edge => edge::Config::from_document(&document).err(),
+        Kind::Client => client::Config::from_document(&document).err(),
+    };
+    Ok((admin, mistakes))
 }
 
 fn of_settings(file: &Path, admin: AdminSettings) -> Result<AdminAddress, ConfigError> {
@@ -177,5 +232,52 @@ mod tests {
             "edge.toml: [admin] listen is \"off\", so its process cannot be asked"
         );
         assert!(of(Some("127.0.0.1:0")).ends_with("with --admin http://127.0.0.1:PORT"));
+    }
+
+    #[test]
+    fn mistakes_elsewhere_keep_nothing_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("causeway.toml");
+        let of = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            of_config(&file)
+                .map(|found| {
+                    let mistakes = found.mistakes.map_or(0, |mistakes| mistakes.len());
+                    (found.address.to_string(), mistakes)
+                })
+                .map_err(|error| error.to_string().replace(&file.display().to_string(), "F"))
+        };
+        for (text, address, mistakes) in [
+            ("[identity]\ndir = \"x\"", "http://127.0.0.1:7480", 0),
+            ("[listen]\ntunel = 1", "http://127.0.0.1:7480", 2),
+            ("[[expose]]", "http://127.0.0.1:7490", 4),
+            ("[admin]\nlisten = \"127.0.0.1:1\"", "http://127.0.0.1:1", 1),
+            (
+                "include = \"no.toml\"\n[identity]\ndir = \"x\"\n[admin]\nlisten = \"[::1]:1\"",
+                "http://[::1]:1",
+                1,
+            ),
+        ] {
+            assert_eq!(of(text), Ok((address.to_owned(), mistakes)), "{text}");
+        }
+        for (text, message) in [
+            ("[listen", "F:1:"),
+            (
+                "[listen]\n[admin]\nlisen = \"127.0.0.1:1\"",
+                "F:3:1: admin.lisen: unknown key",
+            ),
+            (
+                "[listen]\n[admin]\nlisten = \"here\"",
+                "F:3:10: admin.listen: \"here\" is no",
+            ),
+            (
+                "[listen]\n[admin]\nlisten = \"0.0.0.0:1\"",
+                "F:3:10: admin.listen: 0.0.0.0:1 can",
+            ),
+            ("workers = 0", "F: neither an edge's nor a client's"),
+        ] {
+            let error = of(text).unwrap_err();
+            assert!(error.starts_with(message), "{text}: {error}");
+        }
     }
 }

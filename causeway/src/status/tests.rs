@@ -84,6 +84,30 @@ fn an_edge_at_a_glance() {
 }
 
 #[test]
+fn a_file_that_was_rejected_says_why_line_by_line() {
+    let mut status = edge_status();
+    status["config"]["last_error"] = json!("edge.toml:3:1: a: b\nedge.toml:4:1: \u{1b}");
+    let shown = view(status, &[], Paint::Plain);
+    let expected = "2 failed reloads since
+  rejected    edge.toml:3:1: a: b
+  rejected    edge.toml:4:1: \\u{1b}
+  tunnel ";
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn mistakes_of_a_file_are_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("f.toml");
+    for (text, said) in [("", "has a mistake"), ("[listen]\nx = 1", "has 2 mistakes")] {
+        std::fs::write(&file, format!("[admin]\nlisten = \"127.0.0.1:1\"\n{text}")).unwrap();
+        let found = address::of_config(&file).unwrap();
+        let note = note(&file, &found.mistakes.unwrap());
+        assert!(note.contains(said) && note.lines().count() == 1, "{note}");
+    }
+}
+
+#[test]
 fn a_client_that_cannot_connect() {
     assert_eq!(
         view(client_status(), &["no session with an edge"], Paint::Plain),
@@ -137,7 +161,7 @@ struct Process {
 }
 
 fn process(listen: &str, readiness: Readiness) -> Process {
-    let listen = ListenAddr::parse(listen, std::path::Path::new("/")).unwrap();
+    let listen = ListenAddr::parse(listen, Path::new("/")).unwrap();
     let listener = Listener::bind(&listen, Surface::Admin).unwrap();
     let address = match listener.address() {
         ListenAddr::Ip(address) => address.to_string().parse().unwrap(),

@@ -130,7 +130,12 @@ impl View<'_> {
             None | Some(0) => {}
             Some(failures) => line.push_str(&format!(", {failures} failed reloads since")),
         }
-        fact(f, "config", &line)
+        fact(f, "config", &line)?;
+        // Of several mistakes, each has a line.
+        for mistake in text(&config["last_error"]).lines() {
+            fact(f, "rejected", mistake)?;
+        }
+        Ok(())
     }
 
     fn dialing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Builder, Origin, Plane, Process, Side, wait_for};
+use crate::support::{Builder, Origin, Plane, Process, Side, causeway, wait_for};
 
 /// An ingress comes by SIGHUP, together with what it leads to.
 #[test]
@@ -151,6 +151,23 @@ fn a_wrong_file_keeps_the_old_configuration() {
             "{}",
             plane.metrics(side)
         );
+
+        let status = causeway()
+            .args(["status", "--config"])
+            .arg(plane.config(side))
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{status:?}");
+        let shown = String::from_utf8(status.stdout).unwrap();
+        assert!(
+            shown.starts_with(side.name())
+                && shown.contains("\n  rejected ")
+                && shown.contains("identty"),
+            "{shown}"
+        );
+        let note = String::from_utf8(status.stderr).unwrap();
+        assert_eq!(note.lines().count(), 1, "{note}");
+        assert!(note.contains("causeway check"), "{note}");
 
         echoes(&mut bystander);
         echoes(&mut plane.dial_ingress("echo"));

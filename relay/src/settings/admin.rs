@@ -1,7 +1,10 @@
 //! `[admin]` and `[telemetry]`: where a process can be looked into.
 
 use super::address::ListenAddr;
-use super::reading::Stated;
+use super::document::Document;
+use super::problem::Problems;
+use super::reading::{Reading, Stated};
+use super::schema::Schema;
 use super::section::Section;
 
 /// The keys of `[admin]`.
@@ -30,7 +33,31 @@ const OFF: &str = "off";
 impl AdminSettings {
     /// Reads `[admin]`; `default` is where it listens if nothing is stated. Also answers what it takes.
     pub fn read(section: &Section<'_>, default: ListenAddr) -> (Self, Option<Stated<ListenAddr>>) {
-        let listen = listener(section).unwrap_or(Some(default));
+        let listen = Some(default);
+        let admin = Self::stated(section).unwrap_or(Self { listen });
+        let taken = admin
+            .listen
+            .clone()
+            .map(|address| section.stated("listen", address));
+        (admin, taken)
+    }
+
+    /// Reads `[admin]` alone, whatever is wrong with the rest; `None` if it does not say where it
+    /// listens.
+    ///
+    /// # Errors
+    /// What is wrong with `[admin]`.
+    pub fn of_document(
+        document: &Document,
+        schema: &'static Schema,
+    ) -> Result<Option<Self>, Problems> {
+        let reading = Reading::begin_within(document, schema, "admin");
+        let stated = Self::stated(&reading.section("admin"));
+        reading.finish(Some(stated))
+    }
+
+    fn stated(section: &Section<'_>) -> Option<Self> {
+        let listen = listener(section)?;
         if let Some(address) = &listen
             && !address.is_local()
         {
@@ -42,10 +69,7 @@ impl AdminSettings {
                 ),
             );
         }
-        let taken = listen
-            .clone()
-            .map(|address| section.stated("listen", address));
-        (Self { listen }, taken)
+        Some(Self { listen })
     }
 }
 

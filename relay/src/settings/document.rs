@@ -60,12 +60,18 @@ pub(super) fn digest(content: Option<&[u8]>) -> Digest {
 impl Document {
     /// Reads a file and all that it includes.
     pub fn read(path: &Path) -> Result<Self, Problems> {
+        Self::read_in_part(path)?.complete()
+    }
+
+    /// Reads a file, and of what it includes as much as can be read. What cannot is a problem that
+    /// [`Reading::finish`](super::Reading::finish) reports, unless it is of another table.
+    pub fn read_in_part(path: &Path) -> Result<Self, Problems> {
         Self::assemble(path, std::fs::read(path))
     }
 
     /// Reads `text` as the content of the file `path`, which need not exist, and all that it includes.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problems> {
-        Self::assemble(path, Ok(text.as_bytes().to_vec()))
+        Self::assemble(path, Ok(text.as_bytes().to_vec()))?.complete()
     }
 
     fn assemble(path: &Path, content: io::Result<Vec<u8>>) -> Result<Self, Problems> {
@@ -77,6 +83,9 @@ impl Document {
             digest: None,
         };
         let mut root = sources.add(main, content, &mut problems);
+        if let Some(unreadable) = Problems::of(problems.clone(), &sources) {
+            return Err(unreadable);
+        }
         if let Some(include) = root.remove(INCLUDE) {
             for included in include::resolve(&include.node, &mut sources, &mut problems) {
                 let content = std::fs::read(&included.path);
@@ -84,15 +93,20 @@ impl Document {
                 merge(&mut root, more, "", &mut problems);
             }
         }
-        match Problems::of(problems, &sources) {
+        Ok(Self {
+            root,
+            directory: path.parent().unwrap_or(Path::new("")).to_owned(),
+            whole: Place::File(path.into()),
+            sources,
+            problems,
+        })
+    }
+
+    /// The same, if nothing of it is missing.
+    fn complete(self) -> Result<Self, Problems> {
+        match Problems::of(self.problems.clone(), &self.sources) {
             Some(problems) => Err(problems),
-            None => Ok(Self {
-                root,
-                directory: path.parent().unwrap_or(Path::new("")).to_owned(),
-                whole: Place::File(path.into()),
-                sources,
-                problems: Vec::new(),
-            }),
+            None => Ok(self),
         }
     }
 

@@ -59,10 +59,18 @@ pub struct Loaded<C> {
 
 /// Reads a file, its includes and the process's `CAUSEWAY_*` variables.
 pub fn load(path: &Path, schema: &Schema) -> Result<Document, Problems> {
-    let mut document = Document::read(path)?;
+    Document::read(path).map(|document| with_variables(document, schema))
+}
+
+/// The same, but of the includes no more than can be read ([`Document::read_in_part`]).
+pub fn load_in_part(path: &Path, schema: &Schema) -> Result<Document, Problems> {
+    Document::read_in_part(path).map(|document| with_variables(document, schema))
+}
+
+fn with_variables(mut document: Document, schema: &Schema) -> Document {
     // A variable that is not UTF-8 cannot be one of ours.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     document.apply_variables(schema, variables);
-    Ok(document)
+    document
 }

@@ -61,6 +61,20 @@ impl<'d> Reading<'d> {
         }
     }
 
+    /// Begins to read the one table of this name, whatever is wrong elsewhere.
+    pub(super) fn begin_within(
+        document: &'d Document,
+        schema: &'static Schema,
+        table: &str,
+    ) -> Self {
+        let reading = Self::begin(document, schema);
+        let key_of_table = format!("{table}.");
+        let is_of_table =
+            |problem: &Problem| problem.key == table || problem.key.starts_with(&key_of_table);
+        reading.problems.borrow_mut().retain(is_of_table);
+        reading
+    }
+
     /// The keys in front of all tables.
     pub fn top(&self) -> Section<'_> {
         Section {

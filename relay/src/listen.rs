@@ -6,9 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::descriptors::{Purpose, leave_reserve};
@@ -89,13 +90,33 @@ impl Listener {
     /// # Errors
     /// [`BindError`] if the address is taken, is not this machine's, or may not be used.
     pub fn bind(address: &ListenAddr, key: &'static str) -> Result<Self, BindError> {
+        Self::bind_beside(address, &[], key)
+    }
+
+    /// The same, also where listeners of ours are in the way that will close, as [`bind_tcp`] does.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub fn bind_beside(
+        address: &ListenAddr,
+        leaving: &[Arc<Self>],
+        key: &'static str,
+    ) -> Result<Self, BindError> {
+        let leaving: Vec<_> = leaving.iter().filter_map(|old| old.tcp()).collect();
         let bound = match address {
-            ListenAddr::Ip(ip) => listening(*ip).and_then(served_here),
+            ListenAddr::Ip(ip) => listening(*ip, &leaving).and_then(served_here),
             ListenAddr::Unix(path) => bind_unix(path),
         };
         bound
             .map(Self)
             .map_err(|error| describe(error, address.clone(), key))
+    }
+
+    fn tcp(&self) -> Option<SockRef<'_>> {
+        match &self.0 {
+            Bound::Tcp(listener, _) => Some(SockRef::from(listener)),
+            Bound::Unix(..) => None,
+        }
     }
 
     /// Where it listens; the port is the real one if 0 was asked for.
@@ -192,25 +213,63 @@ impl From<io::Error> for Failure {
 
 /// Binds a TCP listener that belongs to no event loop yet, so that several can share it.
 ///
+/// Listeners that are `leaving` are not in its way, though they accept until they are closed: so
+/// 0.0.0.0 takes over from 127.0.0.1 with no moment at which nobody listens, and if it cannot, the
+/// old one was never away.
+///
 /// # Errors
 /// As [`Listener::bind`].
 pub fn bind_tcp(
     address: SocketAddr,
+    leaving: &[&std::net::TcpListener],
     key: &'static str,
 ) -> Result<std::net::TcpListener, BindError> {
-    listening(address).map_err(|error| describe(error, ListenAddr::Ip(address), key))
+    let leaving: Vec<_> = leaving.iter().map(|old| SockRef::from(*old)).collect();
+    listening(address, &leaving).map_err(|error| describe(error, ListenAddr::Ip(address), key))
 }
 
-fn listening(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+fn listening(
+    address: SocketAddr,
+    leaving: &[SockRef<'_>],
+) -> Result<std::net::TcpListener, Failure> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
+    let new = SockRef::from(&socket);
+    let sharing = Sharing::begin(leaving.iter().chain([&new]).collect())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    drop(sharing);
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Sockets that may listen where the others do. Only both asking for it is enough (socket(7)), so
+/// that strangers stay out; and only until it is dropped, so that nobody joins later.
+struct Sharing<'s>(Vec<&'s SockRef<'s>>);
+
+impl<'s> Sharing<'s> {
+    fn begin(sockets: Vec<&'s SockRef<'s>>) -> io::Result<Self> {
+        let sharing = Self(sockets);
+        // A socket alone has nobody to share with.
+        if sharing.0.len() > 1 {
+            for socket in &sharing.0 {
+                socket.set_reuse_port(true)?;
+            }
+        }
+        Ok(sharing)
+    }
+}
+
+impl Drop for Sharing<'_> {
+    fn drop(&mut self) {
+        for socket in &self.0 {
+            // It was set before, on the same socket.
+            let _ = socket.set_reuse_port(false);
+        }
+    }
 }
 
 fn served_here(listener: std::net::TcpListener) -> Result<Bound, Failure> {
@@ -286,47 +345,4 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ADMIN: &str = "[admin] listen";
-    const TELEMETRY: &str = "[telemetry] listen";
-
-    #[tokio::test]
-    async fn a_port_in_use_says_what_to_do() {
-        let taken = Listener::bind(&ListenAddr::Ip("127.0.0.1:0".parse().unwrap()), ADMIN).unwrap();
-        let address = taken.address();
-        for key in [ADMIN, TELEMETRY] {
-            assert_eq!(
-                Listener::bind(&address, key).unwrap_err().to_string(),
-                format!(
-                    "cannot listen on {address}: address in use; is another causeway running? \
-                 stop it, or set {key}"
-                )
-            );
-        }
-        let foreign = ListenAddr::Ip("192.0.2.1:7480".parse().unwrap());
-        let message = Listener::bind(&foreign, ADMIN).unwrap_err().to_string();
-        assert!(
-            message.starts_with("cannot listen on 192.0.2.1:7480: Cannot assign"),
-            "{message}"
-        );
-        assert!(
-            message.ends_with("; use an address of this machine, or set [admin] listen"),
-            "{message}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_socket_file_that_another_has_replaced_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("admin.sock");
-        let first = Listener::bind(&ListenAddr::Unix(path.clone()), ADMIN).unwrap();
-        fs::rename(&path, directory.path().join("moved.sock")).unwrap();
-        let second = Listener::bind(&ListenAddr::Unix(path.clone()), ADMIN).unwrap();
-        drop(first);
-        assert!(path.exists());
-        drop(second);
-        assert!(!path.exists());
-    }
-}
+mod tests;

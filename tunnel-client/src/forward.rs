@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,7 +46,7 @@ type Key = (Option<ServiceName>, ListenAddr);
 #[derive(Debug)]
 pub(crate) struct PreparedForwards {
     wanted: HashMap<Key, Destination>,
-    bound: Vec<(Key, Listener)>,
+    bound: Vec<(Key, Arc<Listener>)>,
 }
 
 /// Where callers go, and how their connections are kept.
@@ -61,6 +61,8 @@ struct OpenForward {
     address: ListenAddr,
     /// Callers that are accepted from now on go there.
     destination: watch::Sender<Destination>,
+    /// For whoever listens in its place. It is kept by the task that accepts.
+    listener: Weak<Listener>,
     stop: CancellationToken,
 }
 
@@ -95,10 +97,17 @@ impl Forwards {
                 forward.listen.iter().map(entry)
             })
             .collect();
+        let leaving: Vec<_> = {
+            let open = self.open.lock();
+            let leaving = open.iter().filter(|(key, _)| !wanted.contains_key(*key));
+            leaving
+                .filter_map(|(_, forward)| forward.listener.upgrade())
+                .collect()
+        };
         let mut bound = Vec::new();
         for key in wanted.keys() {
             if !self.open.lock().contains_key(key) {
-                bound.push((key.clone(), self.bind(&key.1).await?));
+                bound.push((key.clone(), self.bind(&key.1, leaving.clone()).await?));
             }
         }
         Ok(PreparedForwards { wanted, bound })
@@ -126,6 +135,7 @@ impl Forwards {
             let forward = OpenForward {
                 address: listener.address(),
                 destination,
+                listener: Arc::downgrade(&listener),
                 stop: CancellationToken::new(),
             };
             let service = &wanted[&key].service;
@@ -159,11 +169,15 @@ impl Forwards {
     }
 
     /// On the worker, whose loop will wait for callers.
-    async fn bind(&self, address: &ListenAddr) -> Result<Listener, BindError> {
+    async fn bind(
+        &self,
+        address: &ListenAddr,
+        leaving: Vec<Arc<Listener>>,
+    ) -> Result<Arc<Listener>, BindError> {
         let address = address.clone();
-        let bind = move || Listener::bind(&address, "[[forward]] listen");
+        let bind = move || Listener::bind_beside(&address, &leaving, "[[forward]] listen");
         self.worker
-            .spawn(async move { bind() })
+            .spawn(async move { bind().map(Arc::new) })
             .await
             .expect("binding does not panic and its worker outlives it")
     }
@@ -171,7 +185,7 @@ impl Forwards {
     fn accept(
         &self,
         destinations: watch::Receiver<Destination>,
-        listener: Listener,
+        listener: Arc<Listener>,
         stop: CancellationToken,
     ) {
         let (link, metrics) = (self.link.clone(), self.metrics.clone());

@@ -23,6 +23,7 @@ mod logs;
 mod mixed_load;
 mod protocols;
 mod quickstart;
+mod rebind;
 mod reload;
 mod restart;
 mod routes;

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use tokio::time::timeout;
 
 use super::{Loaded, Problems, Reread, Watch};
 
@@ -63,6 +64,10 @@ impl Reloads {
         })
     }
 
+    fn is_last(&self, error: &str) -> bool {
+        self.state.lock().error.as_deref() == Some(error)
+    }
+
     fn applied(&self, now: SystemTime) {
         self.count("applied");
         let mut state = self.state.lock();
@@ -82,8 +87,13 @@ impl Reloads {
     }
 }
 
+/// How often what `apply` has rejected is tried again: a port may be free, or a file there, by then.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
 /// Reads `path` again whenever `watch` says so, and hands the new configuration to `apply`, which
-/// may still reject it. What is rejected changes nothing; it is logged and counted. Never returns.
+/// may still reject it. What is rejected changes nothing; it is logged and counted. If the files
+/// themselves are right, they are tried again every 5 s until they are taken over or
+/// changed, and only another error is logged and counted again. Never returns.
 pub async fn reload_when_changed<C>(
     path: &Path,
     mut watch: Watch,
@@ -91,18 +101,24 @@ pub async fn reload_when_changed<C>(
     load: impl Fn(&Path) -> Result<Loaded<C>, Problems>,
     mut apply: impl AsyncFnMut(C) -> Result<(), String>,
 ) -> std::convert::Infallible {
+    let mut try_again = false;
     loop {
-        let why = match watch.next().await {
-            Reread::Signal => "signal",
-            Reread::Changed => "change",
+        let reread = next(&mut watch, try_again).await;
+        let why = match reread {
+            Some(Reread::Signal) => "signal",
+            Some(Reread::Changed) => "change",
+            None => "another try",
         };
         let outcome = match load(path) {
             Ok(Loaded { config, sources }) => {
                 watch.follow(&sources);
-                apply(config).await
+                let applied = apply(config).await;
+                try_again = applied.is_err();
+                applied
             }
             Err(problems) => {
                 watch.follow(problems.sources());
+                try_again = false;
                 Err(problems.to_string())
             }
         };
@@ -111,6 +127,7 @@ pub async fn reload_when_changed<C>(
                 reloads.applied(SystemTime::now());
                 tracing::info!(file = %path.display(), why, "configuration reloaded");
             }
+            Err(error) if reread.is_none() && reloads.is_last(&error) => {}
             Err(error) => {
                 tracing::error!(
                     file = %path.display(), why, %error,
@@ -119,5 +136,14 @@ pub async fn reload_when_changed<C>(
                 reloads.rejected(error);
             }
         }
+    }
+}
+
+/// Why to read again; `None` if only to try again what was rejected.
+async fn next(watch: &mut Watch, try_again: bool) -> Option<Reread> {
+    if try_again {
+        timeout(TRY_AGAIN, watch.next()).await.ok()
+    } else {
+        Some(watch.next().await)
     }
 }

@@ -104,10 +104,13 @@ impl Ingresses {
     /// If a listener cannot be bound, or the process has no more file descriptors.
     pub(crate) fn prepare(&self, ingresses: &[Ingress]) -> Result<PreparedIngresses, BindError> {
         let open = self.open.lock();
+        let wanted: Vec<_> = ingresses.iter().flat_map(socket_keys).collect();
+        let leaving = open.sockets.iter().filter(|(key, _)| !wanted.contains(key));
+        let leaving: Vec<_> = leaving.map(|(_, socket)| socket).collect();
         let mut sockets = HashMap::new();
-        for key in ingresses.iter().flat_map(socket_keys) {
+        for key in wanted {
             if !open.sockets.contains_key(&key) {
-                let socket = bind_tcp(key.1, LISTEN_KEY)?;
+                let socket = bind_tcp(key.1, &leaving, LISTEN_KEY)?;
                 sockets.insert(key, socket);
             }
         }

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::AuditLog;
 use crate::proto::{Caller, Opener, ServiceName, SessionId, StreamId};
@@ -172,9 +171,37 @@ fn line(record: &impl Serialize) -> String {
     line
 }
 
-/// RFC 3339, in UTC, to the millisecond.
+/// RFC 3339, in UTC, to the millisecond: always as long, so that sorting lines sorts times.
 fn timestamp(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
-    let whole = Duration::from_nanos(u64::from(time.nanosecond() % 1_000_000));
-    (time - whole).format(&Rfc3339).unwrap_or_default()
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_to_the_millisecond() {
+        for (nanoseconds, shown) in [
+            (0, "2026-11-21T04:16:02.000Z"),
+            (999_999, "2026-11-21T04:16:02.000Z"),
+            (120_000_000, "2026-11-21T04:16:02.120Z"),
+            (999_999_999, "2026-11-21T04:16:02.999Z"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_234_562, nanoseconds);
+            assert_eq!(timestamp(time), shown);
+        }
+    }
 }

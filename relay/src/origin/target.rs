@@ -55,6 +55,14 @@ pub enum TargetError {
     /// A scheme that is not one of ours.
     #[error("unknown scheme \"{0}\"; expected one of tcp, http, h2c, https, unix")]
     UnknownScheme(String),
+    /// Not exactly `://` behind the scheme, or another scheme behind it.
+    #[error("\"{text}\" is no target; write {meant}")]
+    Misspelt {
+        /// What was written.
+        text: String,
+        /// What was probably meant.
+        meant: String,
+    },
     /// A path, a query or a fragment behind the address.
     #[error(
         "\"{text}\" has \"{rest}\" behind the address; a target has no path, requests keep their own: write {scheme}://{address}"
@@ -79,6 +87,9 @@ pub enum TargetError {
     #[error("\"unix://\" names no path; write it like unix:///run/app.sock")]
     NoPath,
 }
+
+/// The schemes that an address follows.
+const SCHEMES: [&str; 4] = ["tcp", "http", "h2c", "https"];
 
 /// The word for the built-in service.
 const HELLO: &str = "hello";
@@ -127,6 +138,10 @@ impl FromStr for Target {
         if text == HELLO {
             return Ok(Self::Hello);
         }
+        if let Some(meant) = meant_by(text) {
+            let text = text.to_owned();
+            return Err(TargetError::Misspelt { text, meant });
+        }
         let (scheme, rest) = match text.split_once("://") {
             Some(parts) => parts,
             // As listeners are written: unix:/run/app.sock.
@@ -153,6 +168,31 @@ impl FromStr for Target {
             unknown => Err(TargetError::UnknownScheme(unknown.to_owned())),
         }
     }
+}
+
+/// What a text probably means whose scheme is known, but not followed by exactly `://` and an
+/// address: `http:/a`, `http//a`, `http:///a`, `tcp://http://a`.
+fn meant_by(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_at(text.find([':', '/'])?);
+    if !SCHEMES.contains(&scheme) {
+        return None;
+    }
+    let address = rest.trim_start_matches([':', '/']);
+    let is_url = SCHEMES.iter().any(|scheme| {
+        let behind = address.strip_prefix(scheme);
+        behind.is_some_and(|behind| behind.starts_with("://"))
+    });
+    if is_url {
+        return Some(address.to_owned());
+    }
+    let is_right = rest.strip_prefix("://") == Some(address);
+    // A host that is called like a scheme, with its port, or nothing to make a target of.
+    (!is_right && !is_port(address)).then(|| format!("{scheme}://{address}"))
+}
+
+/// Whether it may be a port: digits, or nothing.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn address(
@@ -215,6 +255,9 @@ mod tests {
                 AppProtocol::Http1,
             ),
             ("h2c://[::1]:9000", "h2c://[::1]:9000", AppProtocol::H2),
+            ("http://tcp:80", "http://tcp:80", AppProtocol::Http1),
+            ("tcp://http:80", "tcp://http:80", AppProtocol::Tcp),
+            ("http://tcp", "http://tcp:80", AppProtocol::Http1),
             (
                 "https://api.example.com",
                 "https://api.example.com:443",
@@ -251,6 +294,19 @@ mod tests {
                 "unknown scheme \"htp\"; expected one of tcp, http, h2c, https, unix",
             ),
             ("tcp://db", "\"db\" has no port; write it like db:443"),
+            ("http:/a", "\"http:/a\" is no target; write http://a"),
+            ("http//a:1", "\"http//a:1\" is no target; write http://a:1"),
+            ("http:a", "\"http:a\" is no target; write http://a"),
+            ("http:://a", "\"http:://a\" is no target; write http://a"),
+            ("http:///a", "\"http:///a\" is no target; write http://a"),
+            (
+                "tcp://http://a:1",
+                "\"tcp://http://a:1\" is no target; write http://a:1",
+            ),
+            (
+                "http:80",
+                "\"http:80\" has no scheme; write one of tcp://, http://, h2c://, https://, unix:// in front, such as http://127.0.0.1:3000",
+            ),
             (
                 "http://a/b?c",
                 "\"http://a/b?c\" has \"/b?c\" behind the address; a target has no path, requests keep their own: write http://a",

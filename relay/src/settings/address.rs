@@ -32,6 +32,14 @@ pub enum HostPortError {
     /// No port, where one is needed.
     #[error("\"{0}\" has no port; write it like {0}:443")]
     NoPort(String),
+    /// A URL, where only an address belongs.
+    #[error("\"{text}\" is a URL; write the address alone: {address}")]
+    Url {
+        /// What was written.
+        text: String,
+        /// The address in it.
+        address: String,
+    },
     /// A port that is not one.
     #[error("\"{text}\" has the port \"{port}\"; expected 1 to 65535")]
     BadPort {
@@ -87,6 +95,17 @@ impl HostPort {
     /// Reads `host`, `host:port`, `1.2.3.4`, `[::1]` or `[::1]:port`; `default_port` stands in for a missing port.
     pub fn parse(text: &str, default_port: Option<u16>) -> Result<Self, HostPortError> {
         let owned = || text.to_owned();
+        if let Some((_, rest)) = text.split_once("://") {
+            let address = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let address = address.to_owned();
+            return Err(match address.as_str() {
+                "" => HostPortError::NoHost(owned()),
+                _ => HostPortError::Url {
+                    text: owned(),
+                    address,
+                },
+            });
+        }
         if text.parse::<Ipv6Addr>().is_ok() {
             return Err(HostPortError::BareIpv6(owned()));
         }
@@ -318,6 +337,18 @@ mod tests {
                 "\"edge:http\" has the port \"http\"; expected 1 to 65535",
             ),
             ("::1", "write the IPv6 address in brackets: [::1]"),
+            (
+                "https://edge.example.com",
+                "\"https://edge.example.com\" is a URL; write the address alone: edge.example.com",
+            ),
+            (
+                "http://edge:1/x?y",
+                "\"http://edge:1/x?y\" is a URL; write the address alone: edge:1",
+            ),
+            (
+                "http:///x",
+                "\"http:///x\" names no host; write it like edge.example.com:443",
+            ),
             (
                 "300.1.1.1:1",
                 "\"300.1.1.1\" is neither a host name nor an IP address",

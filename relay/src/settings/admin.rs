@@ -1,7 +1,8 @@
 //! `[admin]` and `[telemetry]`: where a process can be looked into.
 
-use super::address::ListenAddr;
+use super::address::{ListenAddr, ListenAddrError};
 use super::document::Document;
+use super::numbers::OFF;
 use super::problem::Problems;
 use super::reading::{Reading, Stated};
 use super::schema::Schema;
@@ -26,9 +27,6 @@ pub struct TelemetrySettings {
     /// Any address; `None`, the default, if it is switched off.
     pub listen: Option<ListenAddr>,
 }
-
-/// The word that switches a listener off.
-const OFF: &str = "off";
 
 impl AdminSettings {
     /// Reads `[admin]`; `default` is where it listens if nothing is stated. Also answers what it takes.
@@ -88,6 +86,14 @@ impl TelemetrySettings {
 fn listener(section: &Section<'_>) -> Option<Option<ListenAddr>> {
     section.read_with("listen", |text, directory| match text {
         OFF => Ok(None),
-        text => ListenAddr::parse(text, directory).map(Some),
+        text => match ListenAddr::parse(text, directory) {
+            Ok(address) => Ok(Some(address)),
+            Err(error @ ListenAddrError::NotAnAddress(_)) => {
+                Err(format!("{error}, or \"off\" for no listener"))
+            }
+            Err(error @ (ListenAddrError::NoPath | ListenAddrError::PathTooLong { .. })) => {
+                Err(error.to_string())
+            }
+        },
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::quantity::{format_duration, format_size, parse_duration, parse_size};
 use super::section::Section;
-use super::value::{Entry, Node, Value};
+use super::value::{Entry, Value};
 
 impl Section<'_> {
     /// `true` or `false`.
@@ -39,25 +39,21 @@ impl Section<'_> {
         default: Duration,
         within: RangeInclusive<Duration>,
     ) -> Duration {
-        if let Some(Entry {
-            node:
-                Node {
-                    value: Value::Integer(number),
-                    ..
-                },
-            ..
-        }) = self.entry(key)
-            && let Err(error) = parse_duration(&number.to_string())
-        {
-            self.problem(key, error.to_string());
+        let Some(Entry { node, .. }) = self.entry(key) else {
             return default;
-        }
-        let read = self.read_with(key, |text, _| {
-            let value = parse_duration(text).map_err(|error| error.to_string())?;
-            in_range(&value, &within, |value| format_duration(*value))?;
-            Ok::<_, String>(value)
-        });
-        read.unwrap_or(default)
+        };
+        read_duration(&node.value, &within).unwrap_or_else(|message| {
+            let is_off = matches!(&node.value, Value::Text(text) | Value::Plain(text) if text.eq_ignore_ascii_case(OFF));
+            self.problem(
+                key,
+                if is_off {
+                    "cannot be switched off; write a duration such as \"5s\"".to_owned()
+                } else {
+                    message
+                },
+            );
+            default
+        })
     }
 
     /// A duration within bounds, or `"off"`, which is `None`; `default` if the key is not set.
@@ -71,15 +67,21 @@ impl Section<'_> {
             return default;
         };
         match &node.value {
-            Value::Text(text) | Value::Plain(text) if text == "off" => None,
-            Value::Text(_)
+            Value::Text(text) | Value::Plain(text) if text == OFF => None,
+            value @ (Value::Text(_)
             | Value::Plain(_)
             | Value::Boolean(_)
             | Value::Integer(_)
             | Value::Float(_)
             | Value::Date(_)
             | Value::List(_)
-            | Value::Table(_) => Some(self.duration(key, *within.start(), within)),
+            | Value::Table(_)) => read_duration(value, &within).map_or_else(
+                |message| {
+                    self.problem(key, format!("{message}, or \"off\""));
+                    default
+                },
+                Some,
+            ),
         }
     }
 
@@ -142,6 +144,26 @@ impl Section<'_> {
             default
         })
     }
+}
+
+/// What switches off whatever a key is about.
+pub(super) const OFF: &str = "off";
+
+fn read_duration(value: &Value, within: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let text = match value {
+        Value::Text(text) | Value::Plain(text) => text.clone(),
+        // So that a number is told which units there are.
+        Value::Integer(number) => number.to_string(),
+        Value::Float(_) | Value::Boolean(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
+            return Err(format!(
+                "expected a duration such as \"5s\", found {}",
+                value.what()
+            ));
+        }
+    };
+    let value = parse_duration(&text).map_err(|error| error.to_string())?;
+    in_range(&value, within, |value| format_duration(*value))?;
+    Ok(value)
 }
 
 fn in_range<T: PartialOrd, D: Display>(

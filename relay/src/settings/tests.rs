@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 
@@ -308,4 +309,34 @@ mod properties {
             }
         }
     }
+}
+
+#[test]
+fn what_may_be_off_and_what_may_not_is_said() {
+    let text = "[[expose]]\nkeepalive = \"OFF\"\nidle_timeout = false\nconnect_timeout = \"off\"\n\
+                [[expose]]\nkeepalive = 30\nidle_timeout = \"8d\"\nconnect_timeout = \"Off\"\n\
+                [[expose]]\nkeepalive = \"off\"\nidle_timeout = \"off\"";
+    let document = Document::parse(Path::new("c.toml"), text).unwrap();
+    let reading = Reading::begin(&document, &SCHEMA);
+    for expose in reading.sections("expose") {
+        keepalive(&expose);
+        idle_timeout(&expose);
+        expose.duration(
+            "connect_timeout",
+            Duration::ZERO,
+            Duration::ZERO..=Duration::MAX,
+        );
+    }
+    let problems = reading.finish(Some(())).unwrap_err().to_string();
+    assert_eq!(
+        problems.lines().collect::<Vec<_>>(),
+        [
+            "c.toml:2:13: expose[0].keepalive: \"OFF\" does not begin with a whole number; write it like \"5s\", or \"off\"",
+            "c.toml:3:16: expose[0].idle_timeout: expected a duration such as \"5s\", found false, or \"off\"",
+            "c.toml:4:19: expose[0].connect_timeout: cannot be switched off; write a duration such as \"5s\"",
+            "c.toml:6:13: expose[1].keepalive: \"30\" has no unit; write one of ms, s, m, h, d, such as \"5s\", or \"off\"",
+            "c.toml:7:16: expose[1].idle_timeout: 8d is out of range; expected 1s to 7d, or \"off\"",
+            "c.toml:8:19: expose[1].connect_timeout: cannot be switched off; write a duration such as \"5s\"",
+        ]
+    );
 }

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 mod tests {
     use std::path::Path;
 
-    use relay::settings::{Document, Schema};
+    use relay::settings::{Document, Schema, SessionSettings};
 
     use super::*;
 
@@ -114,6 +114,20 @@ mod tests {
         );
         let differing = tunnel_client::config::Config::restart_keys(&plain, &full);
         assert_eq!(differing, ["telemetry.listen", "audit.file"]);
+    }
+
+    #[test]
+    fn the_worst_case_that_is_stated_is_the_sessions() {
+        for settings in [SessionSettings::edge(), SessionSettings::client()] {
+            let most = relay::driver::bounds(&settings).all_windows >> 20;
+            for text in [
+                include_str!("../../docs/configuration.md"),
+                EDGE.example(),
+                CLIENT.example(),
+            ] {
+                assert!(text.contains(&format!("{most} MiB with ")), "{most} MiB");
+            }
+        }
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Config {
     fn read(reading: &Reading<'_>) -> Option<Self> {
         let top = reading.top();
         let identity = reading.section("identity");
-        identity.require("dir", "name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"state\" below [identity]");
+        identity.require("dir", "name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"identity\" below [identity]");
         let identity_dir = identity.path("dir");
         let edge = EdgeSettings::read(&reading.section("edge"));
         let (admin, admin_used) =

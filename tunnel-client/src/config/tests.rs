@@ -290,7 +290,7 @@ fn what_is_wrong_is_said_where_it_stands() {
 fn everything_that_is_missing_is_said_at_once() {
     assert_eq!(
         read("").unwrap_err().to_string(),
-        "client.toml: identity.dir: missing; name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"state\" below [identity]\n\
+        "client.toml: identity.dir: missing; name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"identity\" below [identity]\n\
          client.toml: edge.address: missing; say where the edge is, e.g. address = \"edge.example.com\" below [edge]"
     );
 }

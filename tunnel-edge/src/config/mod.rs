@@ -163,7 +163,7 @@ impl Config {
     fn read(reading: &Reading<'_>) -> Option<Self> {
         let top = reading.top();
         let identity = reading.section("identity");
-        identity.require("dir", "name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"state\" below [identity]");
+        identity.require("dir", "name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"identity\" below [identity]");
         let identity_dir = identity.path("dir");
         let listen = reading.section("listen");
         let tunnel = if listen.has("tunnel") {

@@ -209,12 +209,17 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         HTTP,
         "to = \"a/b/c\"\nanonymous = true\ntrusted_proxies = \"10.0.0.0/8\"\nforwarding_fields = [\"for\", \"by\"]",
-        "edge.toml:9:29: ingress[0].forwarding_fields[1]: unknown value \"by\"; expected some of for, proto, host",
+        "edge.toml:9:29: ingress[0].forwarding_fields[1]: unknown value \"by\"; expected some of for, proto, host, port, prefix, user",
+    ),
+    (
+        HTTP,
+        "to = \"a/b/c\"\nanonymous = true\ntrusted_proxies = \"10.0.0.0/8\"\nforwarding_header = \"forwarded\"\nforwarding_fields = [\"for\", \"user\"]",
+        "edge.toml:10:29: ingress[0].forwarding_fields[1]: Forwarded does not say \"user\"; leave it out, or set forwarding_header = \"x-forwarded\"",
     ),
     (
         HTTP,
         "to = \"a/b/c\"\nanonymous = true\ntrusted_proxies = \"10.0.0.0/8\"\nforwarding_fields = []",
-        "edge.toml:9:21: ingress[0].forwarding_fields: is empty; list some of \"for\", \"proto\" and \"host\", or leave it out for \"for\"",
+        "edge.toml:9:21: ingress[0].forwarding_fields: is empty; list some of \"for\", \"proto\", \"host\", \"port\", \"prefix\" and \"user\", or leave it out for \"for\"",
     ),
     (
         HTTP,

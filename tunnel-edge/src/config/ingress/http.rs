@@ -66,7 +66,7 @@ pub struct TrustedProxies {
 /// writes one of them passes the other on as a stranger wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardingHeader {
-    /// `X-Forwarded-For`, `-Proto` and `-Host`, as most proxies do.
+    /// `X-Forwarded-For`, `-Proto`, `-Host` and others, as most proxies do.
     #[default]
     XForwarded,
     /// `Forwarded` (RFC 7239).
@@ -83,6 +83,12 @@ pub enum ForwardingField {
     Proto,
     /// Which host it asked for: `X-Forwarded-Host`, or `host`.
     Host,
+    /// Which port it asked: `X-Forwarded-Port`.
+    Port,
+    /// What the proxy took from the front of the path: `X-Forwarded-Prefix`.
+    Prefix,
+    /// Who has signed in at the proxy: `X-Forwarded-User` and its like.
+    User,
 }
 
 /// How long callers may take, and how large the heads of their requests may be.
@@ -180,6 +186,7 @@ impl TrustedProxies {
             ("forwarded", ForwardingHeader::Forwarded),
         ];
         let header = section.choice("forwarding_header", &words);
+        let header = header.unwrap_or_default();
         if !section.has("trusted_proxies") {
             for key in ["forwarding_header", "forwarding_fields"] {
                 section.refuse(
@@ -190,8 +197,8 @@ impl TrustedProxies {
         }
         Self {
             networks: networks(section, "trusted_proxies"),
-            header: header.unwrap_or_default(),
-            fields: ForwardingField::read(section),
+            header,
+            fields: ForwardingField::read(section, header),
         }
     }
 
@@ -222,20 +229,41 @@ impl Default for TrustedProxies {
 impl ForwardingField {
     const DEFAULT: [Self; 1] = [Self::For];
 
-    fn read(section: &Section<'_>) -> Vec<Self> {
+    fn read(section: &Section<'_>, header: ForwardingHeader) -> Vec<Self> {
         if !section.has("forwarding_fields") {
             return Self::DEFAULT.to_vec();
         }
-        let hint = "list some of \"for\", \"proto\" and \"host\", or leave it out for \"for\"";
-        let fields = section.some_with("forwarding_fields", hint, |text, _| match text {
-            "for" => Ok(Self::For),
-            "proto" => Ok(Self::Proto),
-            "host" => Ok(Self::Host),
-            _ => Err(format!(
-                "unknown value {text:?}; expected some of for, proto, host"
-            )),
+        let hint = "list some of \"for\", \"proto\", \"host\", \"port\", \"prefix\" and \"user\", or leave it out for \"for\"";
+        let fields = section.some_with("forwarding_fields", hint, |text, _| {
+            let field = match text {
+                "for" => Self::For,
+                "proto" => Self::Proto,
+                "host" => Self::Host,
+                "port" => Self::Port,
+                "prefix" => Self::Prefix,
+                "user" => Self::User,
+                _ => {
+                    return Err(format!(
+                        "unknown value {text:?}; expected some of for, proto, host, port, prefix, user"
+                    ));
+                }
+            };
+            if header == ForwardingHeader::Forwarded && !field.is_in_forwarded() {
+                return Err(format!(
+                    "Forwarded does not say {text:?}; leave it out, or set forwarding_header = \"x-forwarded\""
+                ));
+            }
+            Ok(field)
         });
         fields.into_iter().map(|field| field.value).collect()
+    }
+
+    /// Whether RFC 7239 has a parameter for it.
+    fn is_in_forwarded(self) -> bool {
+        match self {
+            Self::For | Self::Proto | Self::Host => true,
+            Self::Port | Self::Prefix | Self::User => false,
+        }
     }
 }
 

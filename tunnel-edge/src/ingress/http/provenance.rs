@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use http::header::FORWARDED;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderName};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::failure::Failure;
 use super::forwarding::{Malformed, Node, forwarded, list};
@@ -15,7 +15,16 @@ use crate::config::{Callers, ForwardingField, ForwardingHeader, TrustedProxies};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Who has signed in, in the words of oauth2-proxy and what has followed it.
+const X_FORWARDED_USER: [HeaderName; 4] = [
+    HeaderName::from_static("x-forwarded-user"),
+    HeaderName::from_static("x-forwarded-email"),
+    HeaderName::from_static("x-forwarded-groups"),
+    HeaderName::from_static("x-forwarded-preferred-username"),
+];
 
 /// The hops of a request before the edge, as far as they can be believed.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +35,12 @@ pub(super) struct Provenance {
     scheme: Scheme,
     /// What the caller asked a proxy for, if one says it.
     host: Option<Authority>,
+    /// Its port, likewise.
+    port: Option<u16>,
+    /// What proxies took from the front of the path.
+    prefix: String,
+    /// Who has signed in at a proxy, as it says it.
+    user: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +69,9 @@ impl Provenance {
             hops: vec![Node::At(peer)],
             scheme: Scheme::default(),
             host: None,
+            port: None,
+            prefix: String::new(),
+            user: Vec::new(),
         };
         if trusted.include(peer) {
             let heard = match trusted.header {
@@ -79,8 +97,8 @@ impl Provenance {
         }
     }
 
-    /// `-Proto` and `-Host` say something of the last proxy's caller only: they are replaced from
-    /// proxy to proxy.
+    /// `-Proto`, `-Host` and `-Port` say something of the last proxy's caller only: they are
+    /// replaced from proxy to proxy. Of `-Prefix`, each proxy adds its own behind the others'.
     fn hear_x_forwarded(
         &mut self,
         headers: &HeaderMap,
@@ -91,6 +109,23 @@ impl Provenance {
         }
         if trusted.believed(ForwardingField::Host) {
             self.hear_host(list(headers, &X_FORWARDED_HOST)?.last().copied())?;
+        }
+        if trusted.believed(ForwardingField::Port)
+            && let Some(text) = list(headers, &X_FORWARDED_PORT)?.last()
+        {
+            self.port = Some(port(text).ok_or(Malformed)?);
+        }
+        if trusted.believed(ForwardingField::Prefix) {
+            for text in list(headers, &X_FORWARDED_PREFIX)? {
+                self.prefix.push_str(prefix(text).ok_or(Malformed)?);
+            }
+        }
+        if trusted.believed(ForwardingField::User) {
+            for name in &X_FORWARDED_USER {
+                let lines = headers.get_all(name).iter();
+                self.user
+                    .extend(lines.map(|line| (name.clone(), line.clone())));
+            }
         }
         if trusted.believed(ForwardingField::For) {
             for text in list(headers, &X_FORWARDED_FOR)?.into_iter().rev() {
@@ -176,8 +211,15 @@ impl Provenance {
         insert(headers, X_FORWARDED_FOR, &plain.join(", "));
         insert(headers, X_FORWARDED_PROTO, scheme);
         insert(headers, FORWARDED, &forwarded);
-        if let Some(prefix) = stripped {
-            insert(headers, X_FORWARDED_PREFIX, prefix);
+        if let Some(port) = self.port {
+            insert(headers, X_FORWARDED_PORT, &port.to_string());
+        }
+        let prefix = format!("{}{}", self.prefix, stripped.unwrap_or_default());
+        if !prefix.is_empty() {
+            insert(headers, X_FORWARDED_PREFIX, &prefix);
+        }
+        for (name, value) in &self.user {
+            headers.append(name, value.clone());
         }
     }
 }
@@ -246,6 +288,18 @@ fn claims_origin(name: &str) -> bool {
         || CLAIMS
             .iter()
             .any(|claim| name.len() == claim.len() && begins_with(claim))
+}
+
+fn port(text: &str) -> Option<u16> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_plain && *port != 0)
+}
+
+/// A path that others may stand behind: without a slash at its end, so that `/` is nothing.
+fn prefix(text: &str) -> Option<&str> {
+    let is_path = text.starts_with('/') && !text.starts_with("//");
+    let path = PathAndQuery::try_from(text).ok()?;
+    (is_path && path.query().is_none() && path.as_str() == text).then(|| text.trim_end_matches('/'))
 }
 
 fn host(text: &str) -> Option<Authority> {

@@ -43,6 +43,9 @@ fn nobody_else_says_who_the_caller_is() {
         ("x-forwarded-host", "evil"),
         ("x-forwarded-port", "1"),
         ("x-forwarded-prefix", "/evil"),
+        ("x-forwarded-user", "root"),
+        ("x_forwarded_user", "root"),
+        ("x-forwarded-groups", "wheel"),
         ("x-real-ip", "6.6.6.6"),
         ("x-forwarded", "for=6.6.6.6"),
         ("forwarded-for", "6.6.6.6"),
@@ -80,6 +83,80 @@ fn nobody_else_says_who_the_caller_is() {
     assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
     assert_eq!(headers["x-forwarded-prefix"], "/api");
     assert!(!headers.contains_key("x-forwarded-host"));
+}
+
+const NOT_IN_FORWARDED: [ForwardingField; 3] = [
+    ForwardingField::Port,
+    ForwardingField::Prefix,
+    ForwardingField::User,
+];
+
+#[test]
+fn port_prefix_and_user_pass_if_a_trusted_proxy_sets_them() {
+    let told = map(&[
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-port", "8443"),
+        ("x-forwarded-prefix", "/outer/"),
+        ("x-forwarded-prefix", "/, /inner"),
+        ("x-forwarded-user", "ann"),
+        ("x_forwarded_user", "root"),
+        ("x-forwarded-groups", "dev"),
+        ("x-forwarded-groups", "ops"),
+        ("x-forwarded-email", "ann@example.com"),
+        ("x-forwarded-preferred-username", "ann"),
+        ("x-forwarded-server", "front"),
+    ]);
+    let passed = |peer: &str, fields: &[ForwardingField]| {
+        let mut trusted = trusting(&["10.0.0.0/8"], ForwardingHeader::XForwarded);
+        trusted.fields = fields.to_vec();
+        let seen = Provenance::of(peer.parse().unwrap(), &told, &trusted).unwrap();
+        let mut headers = told.clone();
+        seen.announce(&mut headers, None, Some("/api"));
+        for known in ["for", "proto", "host"] {
+            headers.remove(format!("x-forwarded-{known}"));
+        }
+        headers.remove("forwarded");
+        headers
+    };
+    let nothing = map(&[("x-forwarded-prefix", "/api")]);
+    assert_eq!(passed("10.0.0.1", &ALL), nothing);
+    assert_eq!(
+        passed("192.0.2.1", &NOT_IN_FORWARDED),
+        nothing,
+        "a stranger's"
+    );
+    let all = map(&[
+        ("x-forwarded-port", "8443"),
+        ("x-forwarded-prefix", "/outer/inner/api"),
+        ("x-forwarded-user", "ann"),
+        ("x-forwarded-groups", "dev"),
+        ("x-forwarded-groups", "ops"),
+        ("x-forwarded-email", "ann@example.com"),
+        ("x-forwarded-preferred-username", "ann"),
+    ]);
+    assert_eq!(passed("10.0.0.1", &NOT_IN_FORWARDED), all);
+}
+
+#[test]
+fn a_port_or_prefix_that_is_none_is_not_believed() {
+    for (name, value) in [
+        ("x-forwarded-port", "https"),
+        ("x-forwarded-port", "65536"),
+        ("x-forwarded-port", "0"),
+        ("x-forwarded-port", "+1"),
+        ("x-forwarded-port", "443,"),
+        ("x-forwarded-prefix", "api"),
+        ("x-forwarded-prefix", "//evil.example"),
+        ("x-forwarded-prefix", "/a?b"),
+        ("x-forwarded-prefix", "/a#b"),
+        ("x-forwarded-prefix", "http://evil.example/"),
+    ] {
+        let mut trusted = trusting(&["10.0.0.0/8"], ForwardingHeader::XForwarded);
+        trusted.fields = NOT_IN_FORWARDED.to_vec();
+        let told = map(&[(name, value)]);
+        let seen = Provenance::of("10.0.0.1".parse().unwrap(), &told, &trusted);
+        assert_eq!(seen, Err(Failure::BadForwardingHeader), "{name}: {value}");
+    }
 }
 
 #[test]

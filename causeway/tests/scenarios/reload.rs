@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Builder, Origin, Plane, Process, Side, causeway, wait_for};
+use crate::support::{Builder, CLUSTER, Origin, Plane, Process, Request, Side, causeway, wait_for};
 
 /// An ingress comes by SIGHUP, together with what it leads to.
 #[test]
@@ -98,6 +98,52 @@ fn what_is_removed_is_gone_for_new_callers() {
     });
     is_reset(&mut left_behind);
     echoes(&mut bystander);
+}
+
+/// What there is of an ingress goes with it; what it has counted stays.
+#[test]
+fn an_http_ingress_that_is_removed_takes_its_gauges_along() {
+    let app = Origin::http(|_, mut stream| {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let (_origin, mut plane, _bystander) = with_bystander(|builder| {
+        builder
+            .expose("app", &app.http_target())
+            .http_ingress_to("gone", &format!("{CLUSTER}/app"))
+            .http_ingress_to("stays", &format!("{CLUSTER}/app"))
+    });
+    for name in ["gone", "stays"] {
+        let answer = Request::get(plane.ingress(name), "/", "app.test")
+            .send()
+            .unwrap();
+        assert_eq!(answer.text().unwrap(), "ok");
+    }
+    let has = |plane: &Plane, metric: &str, name: &str| {
+        let series = format!("causeway_http_{metric}{{ingress=\"{name}\"");
+        plane.metrics(Side::Edge).contains(&series)
+    };
+    let gauges = ["requests_in_flight", "caller_connections"];
+    for gauge in gauges {
+        assert!(has(&plane, gauge, "gone"), "{gauge}");
+    }
+    let file = fs::read_to_string(plane.config(Side::Edge)).unwrap();
+    let kept: Vec<_> = file
+        .split("\n\n")
+        .filter(|table| !table.contains("\"gone\""))
+        .collect();
+    fs::write(plane.config(Side::Edge), kept.join("\n\n")).unwrap();
+    plane.edge.signal("HUP");
+    wait_for("the gauges to be gone", || {
+        gauges
+            .iter()
+            .all(|gauge| !has(&plane, gauge, "gone"))
+            .then_some(())
+    });
+    for gauge in gauges {
+        assert!(has(&plane, gauge, "stays"), "{gauge}");
+    }
+    assert!(has(&plane, "requests_total", "gone"));
 }
 
 /// A service whose target moves: new streams go there, the old target's are reset rather than

@@ -1,9 +1,11 @@
 //! What the http ingresses count.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -29,6 +31,8 @@ pub struct HttpMetrics {
     opened: Family<Origin, Counter>,
     reused: Family<Origin, Counter>,
     retries: Family<Ingress, Counter>,
+    /// The gauges of the ingresses that there are, by name.
+    gauges: Arc<Mutex<HashMap<Arc<str>, Weak<Gauges>>>>,
 }
 
 impl HttpMetrics {
@@ -44,6 +48,7 @@ impl HttpMetrics {
             opened: Family::default(),
             reused: Family::default(),
             retries: Family::default(),
+            gauges: Arc::default(),
         };
         let registry = registry.sub_registry_with_prefix("causeway_http");
         registry.register(
@@ -102,8 +107,7 @@ impl HttpMetrics {
         };
         Arc::new(IngressMetrics {
             duration: self.duration.get_or_create_owned(&label),
-            in_flight: self.in_flight.get_or_create_owned(&label),
-            callers: self.callers.get_or_create_owned(&label),
+            gauges: self.gauges(&ingress),
             opened: Protocol::ALL.map(|p| self.opened.get_or_create_owned(&origin(p))),
             reused: Protocol::ALL.map(|p| self.reused.get_or_create_owned(&origin(p))),
             retries: self.retries.get_or_create_owned(&label),
@@ -117,6 +121,50 @@ impl HttpMetrics {
             ingress,
         })
     }
+
+    /// Shared with an ingress of the same name that was changed, whose last callers still count.
+    fn gauges(&self, ingress: &Arc<str>) -> Arc<Gauges> {
+        let mut all = self.gauges.lock();
+        if let Some(shared) = all.get(ingress).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let label = Ingress {
+            ingress: ingress.clone(),
+        };
+        let gauges = Arc::new(Gauges {
+            in_flight: self.in_flight.get_or_create_owned(&label),
+            callers: self.callers.get_or_create_owned(&label),
+            of: label,
+            all: self.clone(),
+        });
+        all.insert(ingress.clone(), Arc::downgrade(&gauges));
+        gauges
+    }
+}
+
+/// What there is of an ingress right now. Dropped, nothing is left to say of it, and the series
+/// are gone; what it has counted stays.
+#[derive(Debug)]
+struct Gauges {
+    in_flight: Gauge,
+    callers: Gauge,
+    of: Ingress,
+    all: HttpMetrics,
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        let mut all = self.all.gauges.lock();
+        // One of the same name may have come since the last user of this one left.
+        let has_successor = all
+            .get(&self.of.ingress)
+            .is_some_and(|gauges| gauges.strong_count() > 0);
+        if !has_successor {
+            all.remove(&self.of.ingress);
+            self.all.in_flight.remove(&self.of);
+            self.all.callers.remove(&self.of);
+        }
+    }
 }
 
 /// The metrics of one ingress, with their labels resolved.
@@ -125,8 +173,7 @@ pub(super) struct IngressMetrics {
     ingress: Arc<str>,
     requests: [Counter; 5],
     duration: Histogram,
-    in_flight: Gauge,
-    callers: Gauge,
+    gauges: Arc<Gauges>,
     failures: Family<Failed, Counter>,
     opened: [Counter; 2],
     reused: [Counter; 2],
@@ -136,7 +183,7 @@ pub(super) struct IngressMetrics {
 impl IngressMetrics {
     /// Counts a request from now until the guard is dropped.
     pub(super) fn request(self: &Arc<Self>) -> RequestGuard {
-        self.in_flight.inc();
+        self.gauges.in_flight.inc();
         RequestGuard {
             metrics: self.clone(),
             began: Instant::now(),
@@ -145,7 +192,7 @@ impl IngressMetrics {
 
     /// Counts a caller's connection until the guard is dropped.
     pub(super) fn caller(self: &Arc<Self>) -> CallerGuard {
-        self.callers.inc();
+        self.gauges.callers.inc();
         CallerGuard(self.clone())
     }
 
@@ -190,7 +237,7 @@ impl RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.metrics.in_flight.dec();
+        self.metrics.gauges.in_flight.dec();
         self.metrics.duration.observe(self.elapsed().as_secs_f64());
     }
 }
@@ -201,7 +248,7 @@ pub(super) struct CallerGuard(Arc<IngressMetrics>);
 
 impl Drop for CallerGuard {
     fn drop(&mut self) {
-        self.0.callers.dec();
+        self.0.gauges.callers.dec();
     }
 }
 
@@ -336,6 +383,37 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn gauges_go_with_the_last_ingress_of_their_name() {
+        let mut registry = Registry::default();
+        let metrics = HttpMetrics::register(&mut registry);
+        let gauges = |registry: &Registry| {
+            let text = encode(registry);
+            ["requests_in_flight", "caller_connections"].map(|gauge| {
+                let series = format!("causeway_http_{gauge}{{ingress=\"web\"}} ");
+                let line = text.lines().find_map(|line| line.strip_prefix(&series));
+                line.map(str::to_owned)
+            })
+        };
+        let old = metrics.ingress("web");
+        let request = old.request();
+        old.answered(StatusCode::OK);
+        let new = metrics.ingress("web");
+        let caller = new.caller();
+        drop(old);
+        assert_eq!(gauges(&registry), [Some("1".into()), Some("1".into())]);
+        drop((new, caller));
+        assert_eq!(gauges(&registry), [Some("1".into()), Some("0".into())]);
+        drop(request);
+        assert_eq!(gauges(&registry), [None, None]);
+        let counted = "causeway_http_requests_total{ingress=\"web\",class=\"2xx\"} 1";
+        assert!(encode(&registry).contains(counted));
+
+        let back = metrics.ingress("web");
+        assert_eq!(gauges(&registry), [Some("0".into()), Some("0".into())]);
+        drop(back);
     }
 
     fn encode(registry: &Registry) -> String {

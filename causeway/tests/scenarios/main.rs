@@ -21,6 +21,7 @@ mod leaks;
 mod listeners;
 mod logs;
 mod mixed_load;
+mod places;
 mod protocols;
 mod quickstart;
 mod rebind;

@@ -15,6 +15,11 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rcgen::{CertificateParams, DistinguishedName, Issuer, KeyPair, SanType};
+use relay::{
+    driver::handshake::{Established, HandshakeError, initiate},
+    proto::Hello,
+    transport::quic::QuicConnection,
+};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     sign::{CertifiedKey, SingleCertAndKey},
@@ -121,6 +126,16 @@ impl Stranger {
             Some(rustls::Error::AlertReceived(alert)) => *alert,
             _ => panic!("not refused by an alert: {error:?}"),
         }
+    }
+
+    /// Says what a client says first, and hears the answer.
+    pub(crate) fn greet(
+        &self,
+        connection: &Connection,
+        hello: Hello,
+    ) -> Result<Established, HandshakeError> {
+        let connection = Arc::new(QuicConnection::new(connection.clone()));
+        self.runtime.block_on(initiate(connection, hello))
     }
 
     /// Opens a stream and writes `bytes` on it, without ending it.

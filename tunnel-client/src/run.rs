@@ -32,7 +32,7 @@ use crate::status::Status;
 /// How long callers may take to be reset after their streams were.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Why a client cannot start.
+/// Why a client cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its identity cannot be used.
@@ -67,6 +67,9 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("cannot start worker threads: {0}")]
     Threads(std::io::Error),
+    /// What keeps the session has failed, which is a defect of this program.
+    #[error("keeping the session failed: {0}")]
+    Keeping(tokio::task::JoinError),
 }
 
 impl StartError {
@@ -75,7 +78,11 @@ impl StartError {
         match self {
             Self::Audit(error) => error.is_configuration(),
             Self::Identity(_) | Self::NotAClient { .. } | Self::Configuration(_) => true,
-            Self::Replica(_) | Self::Bind(_) | Self::Watch(_) | Self::Threads(_) => false,
+            Self::Replica(_)
+            | Self::Bind(_)
+            | Self::Watch(_)
+            | Self::Threads(_)
+            | Self::Keeping(_) => false,
         }
     }
 }
@@ -86,7 +93,7 @@ impl StartError {
 /// listener is, when all is bound.
 ///
 /// # Errors
-/// [`StartError`], before anything was dialled.
+/// [`StartError`], before anything was dialled, but for [`StartError::Keeping`].
 pub async fn run(
     loaded: Loaded<Config>,
     file: Option<PathBuf>,
@@ -169,7 +176,7 @@ pub async fn run(
     started_with(status.admin.as_ref());
     let serving =
         tokio::spawn(listeners.serve(Admin::new(status, &workers, registry), served.clone()));
-    let keeping = workers.first().spawn(keeper.run(stop.clone(), grace));
+    let mut keeping = workers.first().spawn(keeper.run(stop.clone(), grace));
 
     let reloading = async {
         let (Some(file), Some(watch)) = (&file, watch) else {
@@ -178,16 +185,25 @@ pub async fn run(
         let apply = async |new: Config| apply(&config, &new, &exposes, &forwards).await;
         match reload_when_changed(file, watch, &reloads, Config::load, apply).await {}
     };
-    let _: Option<()> = stop.run_until_cancelled(reloading).await;
+    let failed = tokio::select! {
+        // A stop ends what keeps the session too.
+        biased;
+        _ = stop.run_until_cancelled(reloading) => None,
+        // Nobody would dial any more: whoever supervises the process had better start another.
+        kept = &mut keeping => Some(kept),
+    };
 
     tracing::info!("stopping: streams may finish");
     let closing = async {
         let _ = tokio::time::timeout(grace + FAREWELL, forwards.close()).await;
     };
-    let (kept, ()) = tokio::join!(keeping, closing);
-    if let Err(error) = kept {
-        tracing::error!(%error, "keeping the session failed");
-    }
+    let kept = async {
+        match failed {
+            Some(kept) => kept,
+            None => keeping.await,
+        }
+    };
+    let (kept, ()) = tokio::join!(kept, closing);
     served.cancel();
     if let Err(error) = serving.await {
         tracing::error!(%error, "serving health and status failed");
@@ -199,7 +215,7 @@ pub async fn run(
     {
         tracing::error!("closing the audit log failed");
     }
-    Ok(())
+    kept.map_err(StartError::Keeping)
 }
 
 /// How many sockets callers here and in the control plane may make it hold.

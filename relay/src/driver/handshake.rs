@@ -11,8 +11,8 @@ use bytes::BytesMut;
 
 use super::control::write_all;
 use crate::proto::{
-    Close, CloseCode, Control, FrameBuffer, FrameError, Hello, HelloAck, MAX_CONTROL_FRAME, Opener,
-    VersionRange,
+    Close, CloseCode, Control, Echo, FrameBuffer, FrameError, Hello, HelloAck, MAX_CONTROL_FRAME,
+    MAX_PADDING, Opener, VersionRange,
 };
 use crate::transport::{
     Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportStream,
@@ -20,6 +20,9 @@ use crate::transport::{
 
 /// How long a refused peer may take to read why.
 const REFUSAL_READ: Duration = Duration::from_millis(500);
+
+/// How many Pings may come before Hello.
+pub const MOST_PROBES: usize = 16;
 
 /// A connection whose ends have agreed.
 #[derive(Debug)]
@@ -70,12 +73,82 @@ impl HandshakeError {
     }
 }
 
-/// Says `hello` and waits for the answer.
+/// A connection that was dialled, before Hello.
+#[derive(Debug)]
+pub struct Dialled {
+    connection: Arc<dyn Connection>,
+    /// Set once it was probed.
+    control: Option<ControlStream>,
+    probes: u64,
+}
+
+impl Dialled {
+    /// Nothing is said yet.
+    pub fn new(connection: Arc<dyn Connection>) -> Self {
+        Self {
+            connection,
+            control: None,
+            probes: 0,
+        }
+    }
+
+    /// What was dialled.
+    pub fn connection(&self) -> &Arc<dyn Connection> {
+        &self.connection
+    }
+
+    /// Waits for a round trip of [`MAX_PADDING`] bytes: many packets, as long as they may be. Only
+    /// for a responder that is known to have [`Features::EARLY_PING`](crate::proto::Features::EARLY_PING), and at most [`MOST_PROBES`]
+    /// times. Not cancel-safe: whoever gives it up gives the connection up.
+    pub async fn probe(&mut self) -> Result<(), HandshakeError> {
+        let connection = &self.connection;
+        let control = match &mut self.control {
+            Some(control) => control,
+            none => none.insert(ControlStream::new(connection.open().await?)),
+        };
+        self.probes += 1;
+        let echo = Echo {
+            nonce: self.probes,
+            padding: MAX_PADDING,
+        };
+        control
+            .exchange_lost(connection, Control::Ping(echo))
+            .await?;
+        let answer = control.read(connection).await?;
+        if answer != Control::Pong(echo) {
+            return Err(unexpected("a Pong like the Ping", &answer));
+        }
+        Ok(())
+    }
+
+    /// Says `hello` and waits for the answer.
+    pub async fn greet(self, hello: Hello) -> Result<Established, HandshakeError> {
+        let Self {
+            connection,
+            control,
+            ..
+        } = self;
+        let control = match control {
+            Some(control) => control,
+            None => ControlStream::new(connection.open().await?),
+        };
+        greet(connection, control, hello).await
+    }
+}
+
+/// Says `hello` on a connection that nothing was said on, and waits for the answer.
 pub async fn initiate(
     connection: Arc<dyn Connection>,
     hello: Hello,
 ) -> Result<Established, HandshakeError> {
-    let mut control = ControlStream::new(connection.open().await?);
+    Dialled::new(connection).greet(hello).await
+}
+
+async fn greet(
+    connection: Arc<dyn Connection>,
+    mut control: ControlStream,
+    hello: Hello,
+) -> Result<Established, HandshakeError> {
     control
         .exchange_lost(&connection, Control::Hello(Box::new(hello.clone())))
         .await?;
@@ -107,12 +180,23 @@ pub struct PendingHello {
     control: ControlStream,
 }
 
-/// Waits for the peer's Hello. A peer without a version in common is told so.
+/// Waits for the peer's Hello, and answers the Pings that it sends before. A peer without a version
+/// in common is told so.
 pub async fn respond(connection: Arc<dyn Connection>) -> Result<PendingHello, HandshakeError> {
     let mut control = ControlStream::new(connection.accept().await?);
-    let first = control.read(&connection).await?;
-    let Control::Hello(hello) = first else {
-        return Err(unexpected("Hello", &first));
+    let mut probes = 0;
+    let hello = loop {
+        let message = control.read(&connection).await?;
+        if let Control::Hello(hello) = message {
+            break hello;
+        }
+        probes += 1;
+        let (Control::Ping(echo), ..=MOST_PROBES) = (&message, probes) else {
+            return Err(unexpected("Hello", &message));
+        };
+        control
+            .exchange_lost(&connection, Control::Pong(*echo))
+            .await?;
     };
     let pending = PendingHello {
         connection,

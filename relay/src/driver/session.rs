@@ -65,6 +65,7 @@ impl SessionOptions {
                 dead: settings.dead_after,
                 idle_ping: settings.idle_ping_interval,
                 idle_dead: settings.idle_dead_after,
+                full_size: false,
             },
             metrics,
             audit,

@@ -18,16 +18,10 @@ pub enum Control {
     Hello(Box<Hello>),
     /// The first message of the responder, if it lets the initiator in.
     HelloAck(Box<HelloAck>),
-    /// Asks for a Pong with the same number.
-    Ping {
-        /// Chosen by the asker.
-        nonce: u64,
-    },
-    /// Answers a Ping.
-    Pong {
-        /// The Ping's.
-        nonce: u64,
-    },
+    /// Asks for the same back as a Pong.
+    Ping(Echo),
+    /// Answers a Ping with what it asked for.
+    Pong(Echo),
     /// What was consumed of a direction, and how far its sender may go.
     Ack(Ack),
     /// The sender of a direction gives back credit that it does not use.
@@ -77,8 +71,8 @@ impl Control {
         match self {
             Self::Hello(_) => "hello",
             Self::HelloAck(_) => "hello_ack",
-            Self::Ping { .. } => "ping",
-            Self::Pong { .. } => "pong",
+            Self::Ping(_) => "ping",
+            Self::Pong(_) => "pong",
             Self::Ack(_) => "ack",
             Self::Release { .. } => "release",
             Self::Connected { .. } => "connected",
@@ -91,6 +85,25 @@ impl Control {
         }
     }
 }
+
+/// What goes there in a Ping and comes back in its Pong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// Chosen by the asker.
+    pub nonce: u64,
+    /// How many bytes are added only to be carried, at most [`MAX_PADDING`].
+    pub padding: usize,
+}
+
+impl Echo {
+    /// No longer than it must be.
+    pub fn short(nonce: u64) -> Self {
+        Self { nonce, padding: 0 }
+    }
+}
+
+/// The most that a Pong is padded with, however long its Ping.
+pub const MAX_PADDING: usize = 16 * 1024;
 
 /// See [`Control::Hello`].
 #[derive(Clone, Debug, PartialEq, Eq)]

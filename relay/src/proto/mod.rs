@@ -30,8 +30,8 @@ pub use codec::{FrameBuffer, FrameError, MAX_CONTROL_FRAME, MAX_HEADER_FRAME};
 pub use codes::{CloseCode, ResetCode};
 pub use ids::{Attempt, Generation, Instance, Opener, ReplicaId, SessionId, StreamId, WorkerHint};
 pub use message::{
-    Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Hello, HelloAck,
-    Limits, MAX_BESIDE, Open, ServiceInfo, StreamAnswer, StreamHeader,
+    Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Echo, Hello,
+    HelloAck, Limits, MAX_BESIDE, MAX_PADDING, Open, ServiceInfo, StreamAnswer, StreamHeader,
 };
 pub use name::{InvalidServiceName, ServiceName};
 pub use parse::ParseError;

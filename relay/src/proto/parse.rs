@@ -8,8 +8,8 @@ use prost::Message;
 use super::codes::{CloseCode, ResetCode};
 use super::ids::{Attempt, Generation, Instance, SessionId, StreamId, WorkerHint};
 use super::message::{
-    Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Hello, HelloAck,
-    Limits, MAX_BESIDE, Open, ServiceInfo, StreamAnswer, StreamHeader,
+    Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Echo, Hello,
+    HelloAck, Limits, MAX_BESIDE, MAX_PADDING, Open, ServiceInfo, StreamAnswer, StreamHeader,
 };
 use super::version::{Features, Version, VersionRange};
 use super::wire;
@@ -47,8 +47,8 @@ impl Control {
         Ok(match kind {
             Kind::Hello(m) => Self::Hello(Box::new(m.try_into()?)),
             Kind::HelloAck(m) => Self::HelloAck(Box::new(m.try_into()?)),
-            Kind::Ping(m) => Self::Ping { nonce: m.nonce },
-            Kind::Pong(m) => Self::Pong { nonce: m.nonce },
+            Kind::Ping(m) => Self::Ping(echo(m.nonce, &m.padding)),
+            Kind::Pong(m) => Self::Pong(echo(m.nonce, &m.padding)),
             Kind::Ack(m) => Self::Ack(Ack {
                 stream: StreamId::from_number(m.stream),
                 consumed: m.consumed,
@@ -98,8 +98,14 @@ impl Control {
         Some(match self {
             Self::Hello(m) => Kind::Hello(m.as_ref().into()),
             Self::HelloAck(m) => Kind::HelloAck(m.as_ref().into()),
-            Self::Ping { nonce } => Kind::Ping(wire::Ping { nonce: *nonce }),
-            Self::Pong { nonce } => Kind::Pong(wire::Pong { nonce: *nonce }),
+            Self::Ping(echo) => Kind::Ping(wire::Ping {
+                nonce: echo.nonce,
+                padding: padding(echo),
+            }),
+            Self::Pong(echo) => Kind::Pong(wire::Pong {
+                nonce: echo.nonce,
+                padding: padding(echo),
+            }),
             Self::Ack(m) => Kind::Ack(wire::Ack {
                 stream: m.stream.number(),
                 consumed: m.consumed,
@@ -409,6 +415,18 @@ impl TryFrom<wire::Open> for Open {
             resumable: m.resumable,
         })
     }
+}
+
+fn echo(nonce: u64, padding: &Bytes) -> Echo {
+    Echo {
+        nonce,
+        padding: padding.len().min(MAX_PADDING),
+    }
+}
+
+fn padding(echo: &Echo) -> Bytes {
+    static PADDING: [u8; MAX_PADDING] = [0; MAX_PADDING];
+    Bytes::from_static(&PADDING[..echo.padding.min(MAX_PADDING)])
 }
 
 fn append(out: &mut BytesMut, message: &impl Message) {

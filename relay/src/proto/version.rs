@@ -79,8 +79,12 @@ impl Features {
     /// Streams can be attached to another connection of their session.
     pub const RESUME: Self = Self(1 << 0);
 
+    /// A responder answers Pings ahead of Hello: on a further connection of a client that has learnt
+    /// so on an earlier one.
+    pub const EARLY_PING: Self = Self(1 << 1);
+
     /// What this build offers.
-    pub const SUPPORTED: Self = Self(0);
+    pub const SUPPORTED: Self = Self::EARLY_PING;
 
     /// What both have.
     pub fn common(self, other: Self) -> Self {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay::proto::{
     Ack, AppProtocol, Attach, Attempt, Caller, Close, CloseCode, Continue, ContinueMode, Control,
-    Features, Generation, Hello, HelloAck, Instance, Limits, Open, Opener, ResetCode, ServiceInfo,
-    SessionId, StreamHeader, StreamId, Version, VersionRange, WorkerHint,
+    Echo, Features, Generation, Hello, HelloAck, Instance, Limits, Open, Opener, ResetCode,
+    ServiceInfo, SessionId, StreamHeader, StreamId, Version, VersionRange, WorkerHint,
 };
 
 pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
@@ -75,9 +75,11 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
             }),
         ),
         ("hello-ack-smallest", hello_ack(smallest_ack())),
-        ("ping", Control::Ping { nonce: 42 }),
-        ("ping-zero", Control::Ping { nonce: 0 }),
-        ("pong", Control::Pong { nonce: 42 }),
+        ("ping", Control::Ping(Echo::short(42))),
+        ("ping-padded", Control::Ping(PADDED)),
+        ("pong-padded", Control::Pong(PADDED)),
+        ("ping-zero", Control::Ping(Echo::short(0))),
+        ("pong", Control::Pong(Echo::short(42))),
         ("ack", ack(r(0), 4096, 36864, false)),
         ("ack-ended", ack(r(0), 5000, 36864, true)),
         ("ack-of-a-retired-stream", ack(i(0), 0, 0, true)),
@@ -156,6 +158,11 @@ pub(crate) fn header_values() -> Vec<(&'static str, StreamHeader)> {
         ("attach-smallest", attach(i(0), 0, 0, 0)),
     ]
 }
+
+const PADDED: Echo = Echo {
+    nonce: 42,
+    padding: 5,
+};
 
 const LIMITS: Limits = Limits {
     stream_base: 16384,

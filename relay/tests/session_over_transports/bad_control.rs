@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay::ResetCode;
-use relay::proto::{Ack, Close, CloseCode, Control, StreamId};
+use relay::proto::{Ack, Close, CloseCode, Control, Echo, MAX_PADDING, StreamId};
 
 use crate::ends::{Setup, hello_ack, request};
 use crate::raw::{Scene, encoded, own, raw_hello, theirs};
@@ -26,6 +26,7 @@ each_transport![
     a_flood_of_ends_that_are_over_already,
     a_peer_that_says_goodbye_is_let_go,
     pings_without_end_cost_one_answer_each_at_most,
+    a_ping_of_any_length_is_answered_within_bounds,
 ];
 
 const PROTOCOL: CloseCode = CloseCode::Protocol;
@@ -134,20 +135,20 @@ async fn a_control_frame_of_64_kib_and_kinds_from_the_future_are_no_fault(
     scene.raw.say_bytes(&[6, 0x1a, 4, 0x08, 5, 0x78, 1]).await;
     scene
         .raw
-        .expect(|message| *message == Control::Pong { nonce: 5 })
+        .expect(|message| *message == Control::Pong(Echo::short(5)))
         .await;
     scene.goes_on().await;
 }
 
 async fn a_message_that_comes_byte_by_byte_is_one_message(transport: TransportKind) {
     let mut scene = Scene::new(transport).await;
-    for byte in encoded(&Control::Ping { nonce: 77 }) {
+    for byte in encoded(&Control::Ping(Echo::short(77))) {
         scene.raw.say_bytes(&[byte]).await;
         tokio::task::yield_now().await;
     }
     scene
         .raw
-        .expect(|message| *message == Control::Pong { nonce: 77 })
+        .expect(|message| *message == Control::Pong(Echo::short(77)))
         .await;
     scene.goes_on().await;
 }
@@ -266,12 +267,33 @@ async fn a_peer_that_says_goodbye_is_let_go(transport: TransportKind) {
 async fn pings_without_end_cost_one_answer_each_at_most(transport: TransportKind) {
     let mut scene = Scene::new(transport).await;
     for nonce in 0..1000 {
-        scene.raw.say(Control::Ping { nonce }).await;
+        scene.raw.say(Control::Ping(Echo::short(nonce))).await;
     }
     scene
         .raw
-        .expect(|message| *message == Control::Pong { nonce: 999 })
+        .expect(|message| *message == Control::Pong(Echo::short(999)))
         .await;
     eventually("nothing is live", || scene.end.live() == 0).await;
+    scene.goes_on().await;
+}
+
+async fn a_ping_of_any_length_is_answered_within_bounds(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
+    let echo = |nonce, padding| Echo { nonce, padding };
+    scene.raw.say(Control::Ping(echo(5, 3000))).await;
+    scene
+        .raw
+        .expect(|message| *message == Control::Pong(echo(5, 3000)))
+        .await;
+    // A frame of 40 010 bytes: Ping 6 of 40 006 bytes, with 40 000 of padding.
+    let mut frame = vec![
+        0xca, 0xb8, 2, 0x1a, 0xc6, 0xb8, 2, 0x08, 6, 0x1a, 0xc0, 0xb8, 2,
+    ];
+    frame.resize(frame.len() + 40_000, 7);
+    scene.raw.say_bytes(&frame).await;
+    scene
+        .raw
+        .expect(|message| *message == Control::Pong(echo(6, MAX_PADDING)))
+        .await;
     scene.goes_on().await;
 }

@@ -4,19 +4,22 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay::driver::handshake::HandshakeError;
-use relay::proto::{Close, CloseCode, Control, Version, VersionRange};
+use relay::driver::handshake::{Dialled, HandshakeError, MOST_PROBES};
+use relay::proto::{Close, CloseCode, Control, Echo, Version, VersionRange};
 use relay::transport::TransportKind;
 use tokio::task::JoinHandle;
 
 use crate::connect::{Certificate, Listener};
 use crate::ends::{Guest, Setup, hello_ack};
 use crate::raw::{Raw, RawSend, before_hello, echoes, encoded, raw_hello};
+use crate::within;
 
 each_transport![
     versions_without_a_common_one_are_told_so,
     garbage_instead_of_hello,
     another_message_instead_of_hello,
+    pings_ahead_of_hello_are_answered_alike,
+    more_pings_ahead_of_hello_than_there_may_be,
     a_hello_that_is_too_long,
     a_hello_whose_limits_are_missing,
     who_connects_and_says_nothing_holds_nobody_up,
@@ -62,7 +65,31 @@ async fn garbage_instead_of_hello(transport: TransportKind) {
 async fn another_message_instead_of_hello(transport: TransportKind) {
     turned_away(
         transport,
-        &encoded(&Control::Ping { nonce: 1 }),
+        &encoded(&Control::Pong(Echo::short(1))),
+        CloseCode::Protocol,
+    )
+    .await;
+}
+
+async fn pings_ahead_of_hello_are_answered_alike(transport: TransportKind) {
+    let (house, bystander, _end, raw) = before_hello(transport).await;
+    drop(raw);
+    let setup = Setup::over(transport);
+    let dialling = house.certificate.dialler(&setup).dial(house.address);
+    let mut dialled = Dialled::new(within("a connection", dialling).await);
+    for _ in 0..MOST_PROBES {
+        within("a probe", dialled.probe()).await.unwrap();
+    }
+    let greeting = dialled.greet(raw_hello(transport));
+    within("a session", greeting).await.unwrap();
+    echoes(&bystander).await;
+}
+
+async fn more_pings_ahead_of_hello_than_there_may_be(transport: TransportKind) {
+    let ping = encoded(&Control::Ping(Echo::short(1)));
+    turned_away(
+        transport,
+        &ping.repeat(MOST_PROBES + 1),
         CloseCode::Protocol,
     )
     .await;

@@ -35,6 +35,7 @@ fn impatient(transport: TransportKind) -> Setup {
             dead: PATIENCE,
             idle_ping: Duration::from_millis(300),
             idle_dead: PATIENCE,
+            full_size: false,
         },
         ..Setup::over(transport)
     }

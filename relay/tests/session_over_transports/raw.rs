@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use relay::ResetCode;
 use relay::proto::{
-    Caller, CloseCode, Control, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME, MAX_HEADER_FRAME,
-    Open, Opener, StreamAnswer, StreamHeader, StreamId,
+    Caller, CloseCode, Control, Echo, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME,
+    MAX_HEADER_FRAME, Open, Opener, StreamAnswer, StreamHeader, StreamId,
 };
 use relay::transport::{
     Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
@@ -190,8 +190,8 @@ impl Raw {
             if wanted(&message) {
                 return message;
             }
-            if let Control::Ping { nonce } = message {
-                self.say(Control::Pong { nonce }).await;
+            if let Control::Ping(echo) = message {
+                self.say(Control::Pong(echo)).await;
             }
         }
     }
@@ -207,8 +207,8 @@ impl Raw {
     /// A ping and its pong: all that was said before has been handled.
     pub(crate) async fn round_trip(&mut self) {
         let asked: u64 = rand::random();
-        self.say(Control::Ping { nonce: asked }).await;
-        self.expect(|message| *message == Control::Pong { nonce: asked })
+        self.say(Control::Ping(Echo::short(asked))).await;
+        self.expect(|message| *message == Control::Pong(Echo::short(asked)))
             .await;
     }
 

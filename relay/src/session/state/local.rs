@@ -42,6 +42,7 @@ impl SessionState {
     /// Counts `count` bytes that came from the transport.
     pub fn received(&mut self, id: StreamId, count: u64, now: Instant) -> Result<(), Violation> {
         self.liveness.heard(now);
+        self.liveness.moved(count, now);
         match self.streams.get_mut(&id) {
             Some(stream) if !stream.is_resetting() => stream.rx.receive(count),
             Some(_) | None => Ok(()),

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::proto::{Close, Limits, Opener, ResetCode, ServiceInfo, StreamId};
+use crate::proto::{Close, Echo, Limits, Opener, ResetCode, ServiceInfo, StreamId};
 use crate::session::budget::{GrowthBudget, ProcessBudget};
 use crate::session::liveness::{Liveness, LivenessConfig};
 use crate::session::ranges::SeenIds;
@@ -132,8 +132,8 @@ pub struct SessionState {
 /// What is to be said, as small as it can be kept: each stream stands in each queue at most once.
 #[derive(Debug, Default)]
 struct Outbox {
-    ping: Option<u64>,
-    pong: Option<u64>,
+    ping: Option<Echo>,
+    pong: Option<Echo>,
     /// Streams that are not live here, of which the peer is to be told so, and how many bytes it
     /// said they had.
     over: VecDeque<(StreamId, u64)>,

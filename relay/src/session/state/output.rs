@@ -39,7 +39,7 @@ impl SessionState {
         }
         match self.liveness.check(now) {
             Verdict::Alive => {}
-            Verdict::Ping(nonce) => self.outbox.ping = Some(nonce),
+            Verdict::Ping(echo) => self.outbox.ping = Some(echo),
             Verdict::Suspect => self.events.push_back(Event::Suspect),
             Verdict::Dead => self.events.push_back(Event::Dead),
         }
@@ -70,11 +70,11 @@ impl SessionState {
 
     /// The next message to write: what keeps the connection alive first.
     pub fn poll_control(&mut self, now: Instant) -> Option<Control> {
-        if let Some(nonce) = self.outbox.pong.take() {
-            return Some(Control::Pong { nonce });
+        if let Some(echo) = self.outbox.pong.take() {
+            return Some(Control::Pong(echo));
         }
-        if let Some(nonce) = self.outbox.ping.take() {
-            return Some(Control::Ping { nonce });
+        if let Some(echo) = self.outbox.ping.take() {
+            return Some(Control::Ping(echo));
         }
         if let Some((stream, consumed)) = self.outbox.over.pop_front() {
             return Some(Control::Ack(Ack {

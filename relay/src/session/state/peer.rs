@@ -16,9 +16,9 @@ impl SessionState {
             Control::Hello(_) | Control::HelloAck(_) => {
                 return Err(Violation::Unexpected("a second hello"));
             }
-            Control::Ping { nonce } => self.outbox.pong = Some(nonce),
-            Control::Pong { nonce } => {
-                let rtt = self.liveness.pong(nonce, now);
+            Control::Ping(echo) => self.outbox.pong = Some(echo),
+            Control::Pong(echo) => {
+                let rtt = self.liveness.pong(echo, now);
                 self.events.extend(rtt.map(Event::RoundTrip));
             }
             Control::Ack(ack) => self.handle_ack(&ack, now)?,
@@ -69,7 +69,13 @@ impl SessionState {
             }
             return Ok(());
         }
+        let before = stream.tx.consumed();
         stream.tx.acknowledge(ack)?;
+        let progress = stream.tx.consumed() - before;
+        self.liveness.moved(progress, now);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
         if stream.is_over() {
             self.events.push_back(Event::Over(id, Over::Complete));
             self.retire(id, now);

@@ -1,0 +1,167 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection that answered its first ping within 10 ms of `start`.
+fn answered(side: Opener, busy: bool) -> (Liveness, Instant) {
+    let start = Instant::now();
+    let mut liveness = Liveness::new(LivenessConfig::default(), side, 7, start);
+    if side == Opener::Initiator {
+        assert_eq!(liveness.check(start), Verdict::Ping(Echo::short(1)));
+        let now = start + SECOND / 100;
+        liveness.heard(now);
+        assert_eq!(liveness.pong(Echo::short(1), now), Some(SECOND / 100));
+    } else {
+        liveness.heard(start + SECOND / 100);
+    }
+    liveness.set_busy(busy, start + SECOND / 100);
+    (liveness, start + SECOND / 100)
+}
+
+#[test]
+fn a_busy_connection_pings_after_five_seconds_and_dies_after_fifteen() {
+    for side in [Opener::Initiator, Opener::Responder] {
+        let (mut liveness, start) = answered(side, true);
+        assert_eq!(liveness.check(start + SECOND * 4), Verdict::Alive);
+        let due = liveness.deadline();
+        assert!((start + SECOND * 9 / 2..=start + SECOND * 11 / 2).contains(&due));
+        assert!(matches!(liveness.check(due), Verdict::Ping(_)));
+        let overdue = liveness.deadline();
+        assert!((due + SECOND..due + SECOND * 2).contains(&overdue));
+        assert!(!liveness.is_suspect(overdue - SECOND / 1000));
+        assert!(liveness.is_suspect(overdue));
+        assert_eq!(liveness.check(overdue), Verdict::Suspect);
+        assert_eq!(liveness.check(overdue), Verdict::Alive, "it is said once");
+        assert_eq!(liveness.deadline(), start + SECOND * 15);
+        assert_eq!(liveness.check(start + SECOND * 15), Verdict::Dead);
+    }
+}
+
+#[test]
+fn a_peer_that_is_heard_is_not_suspect_however_late_its_answer() {
+    let (mut liveness, _) = answered(Opener::Initiator, true);
+    let due = liveness.deadline();
+    assert!(matches!(liveness.check(due), Verdict::Ping(_)));
+    liveness.heard(due + SECOND / 2);
+    assert!(!liveness.is_suspect(due + SECOND * 5));
+    assert_eq!(liveness.check(due + SECOND * 5), Verdict::Alive);
+}
+
+#[test]
+fn only_the_initiator_pings_when_idle() {
+    let (mut client, start) = answered(Opener::Initiator, false);
+    assert!(matches!(
+        client.check(start + SECOND * 22),
+        Verdict::Ping(_)
+    ));
+    let (mut edge, start) = answered(Opener::Responder, false);
+    assert_eq!(edge.check(start + SECOND * 49), Verdict::Alive);
+    assert_eq!(edge.check(start + SECOND * 50), Verdict::Dead);
+}
+
+#[test]
+fn what_stays_unanswered_brings_the_ping_forward() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    liveness.sent(start + SECOND / 10);
+    assert_eq!(liveness.deadline(), start + SECOND * 11 / 10);
+    liveness.heard(start + SECOND / 5);
+    assert!(liveness.deadline() > start + SECOND * 4);
+}
+
+#[test]
+fn a_process_that_stood_still_asks_once_more_before_it_gives_up() {
+    let (mut liveness, start) = answered(Opener::Initiator, true);
+    let woken = start + SECOND * 300;
+    assert!(matches!(liveness.check(woken), Verdict::Ping(_)));
+    assert_eq!(liveness.check(woken + SECOND * 9), Verdict::Suspect);
+    assert_eq!(liveness.check(woken + SECOND * 9), Verdict::Alive);
+    assert_eq!(liveness.check(woken + SECOND * 10), Verdict::Dead);
+}
+
+#[test]
+fn an_idle_silence_does_not_kill_the_first_stream() {
+    let (mut liveness, start) = answered(Opener::Responder, false);
+    liveness.set_busy(true, start + SECOND * 30);
+    assert!(matches!(
+        liveness.check(start + SECOND * 31),
+        Verdict::Ping(_)
+    ));
+    assert_eq!(liveness.check(start + SECOND * 39), Verdict::Suspect);
+    assert_eq!(liveness.check(start + SECOND * 39), Verdict::Alive);
+    assert_eq!(liveness.check(start + SECOND * 40), Verdict::Dead);
+}
+
+/// As [`answered`], with full-size pings.
+fn proved() -> (Liveness, Instant) {
+    let config = LivenessConfig {
+        full_size: true,
+        ..LivenessConfig::default()
+    };
+    let start = Instant::now();
+    let mut liveness = Liveness::new(config, Opener::Initiator, 7, start);
+    let Verdict::Ping(echo) = liveness.check(start) else {
+        panic!("the first ping is due at once");
+    };
+    assert_eq!(echo.padding, FULL_SIZE);
+    let now = start + SECOND / 100;
+    liveness.heard(now);
+    assert!(
+        liveness.is_suspect(start + SECOND),
+        "short words say little"
+    );
+    assert!(liveness.pong(echo, now).is_some());
+    assert!(!liveness.is_suspect(start + SECOND));
+    liveness.set_busy(true, now);
+    (liveness, now)
+}
+
+/// The next ping, after payload has moved at `start` and the peer is heard every second.
+fn pinged_after_payload(liveness: &mut Liveness, start: Instant) -> (Echo, Instant) {
+    liveness.sent(start);
+    for second in 1..10 {
+        liveness.heard(start + SECOND * (second - 1));
+        let due = liveness.deadline();
+        if due <= start + SECOND * second
+            && let Verdict::Ping(echo) = liveness.check(due)
+        {
+            return (echo, due);
+        }
+    }
+    panic!("no ping");
+}
+
+#[test]
+fn short_answers_do_not_hide_that_full_packets_are_lost() {
+    let (mut liveness, start) = proved();
+    let (echo, at) = pinged_after_payload(&mut liveness, start);
+    assert_eq!(echo.padding, FULL_SIZE);
+    assert!(at <= start + SECOND * 11 / 2, "{:?}", at - start);
+    liveness.heard(at + SECOND);
+    liveness.moved(100, at + SECOND);
+    let due = liveness.deadline();
+    assert!((at + SECOND..at + SECOND * 2).contains(&due));
+    assert_eq!(liveness.check(due), Verdict::Suspect);
+    assert!(liveness.is_suspect(due));
+    assert!(liveness.pong(echo, due + SECOND).is_some());
+    assert!(!liveness.is_suspect(due + SECOND));
+}
+
+#[test]
+fn much_payload_excuses_a_full_size_answer_for_a_while() {
+    let (mut liveness, start) = proved();
+    let (_, at) = pinged_after_payload(&mut liveness, start);
+    liveness.moved(BULK, at);
+    for second in 1..15 {
+        liveness.heard(at + SECOND * second);
+        assert!(!liveness.is_suspect(at + SECOND * second));
+    }
+    assert!(liveness.is_suspect(at + SECOND * 15));
+}
+
+#[test]
+fn without_payload_a_ping_stays_short() {
+    let (mut liveness, start) = proved();
+    let due = liveness.deadline();
+    assert!(due > start + SECOND * 4);
+    assert_eq!(liveness.check(due), Verdict::Ping(Echo::short(2)));
+}

@@ -20,6 +20,7 @@ mod idle;
 mod leaks;
 mod listeners;
 mod logs;
+mod long_packets;
 mod mixed_load;
 mod places;
 mod protocols;

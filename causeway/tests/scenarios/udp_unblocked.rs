@@ -97,7 +97,7 @@ fn quic_is_found_again_at_nobodys_expense() {
 }
 
 /// Starts them with a session on QUIC. On a busy machine TLS might be first.
-fn on_quic(network: &Network, planes: Builder) -> Plane {
+pub(super) fn on_quic(network: &Network, planes: Builder) -> Plane {
     network.lose(&[Loss::Tcp]);
     let mut plane = planes.start();
     assert_eq!(transports(&mut plane, Side::Client), ["quic"]);

@@ -9,11 +9,10 @@ mod race;
 mod tcp;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use certs::{Identity, Role};
-use relay::driver::handshake::{Established, HandshakeError, initiate};
+use relay::driver::handshake::{Dialled, Established, HandshakeError};
 use relay::proto::{Close, Hello, WorkerHint};
 use relay::transport::{Connection, ConnectionLost, TransportKind};
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +20,14 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) use quic::QuicDialer;
 pub(crate) use race::{Finish, Race};
 pub(crate) use tcp::TcpDialer;
+
+/// How many round trips of 16 KiB a connection is probed with.
+const PROBES: usize = 4;
+
+/// How long each may take: a first flight, the rest, one loss; and what a slow path and a busy machine
+/// need.
+const PROBE_ROUND_TRIPS: u32 = 4;
+const PROBE_SLACK: Duration = Duration::from_secs(1);
 
 /// What every attempt needs.
 #[derive(Clone, Debug)]
@@ -42,7 +49,7 @@ pub(crate) struct Way {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) way: Way,
-    connection: Arc<dyn Connection>,
+    dialled: Dialled,
     edge: String,
     /// For Hello too.
     deadline: Instant,
@@ -51,7 +58,7 @@ pub(crate) struct Connected {
 impl Connected {
     /// The round trip of its handshake.
     pub(crate) fn rtt(&self) -> Duration {
-        self.connection.rtt()
+        self.dialled.connection().rtt()
     }
 }
 
@@ -83,6 +90,11 @@ pub(crate) enum DialError {
         timeout: Duration,
         over: &'static str,
     },
+    #[error("{address}: {over} lets short packets through, but not enough full-size ones")]
+    Narrow {
+        address: SocketAddr,
+        over: &'static str,
+    },
     #[error("{address}: TLS failed: {explanation}")]
     Tls {
         address: SocketAddr,
@@ -107,6 +119,7 @@ impl DialError {
             | Self::Connect { .. }
             | Self::Unusable(..)
             | Self::Timeout { .. }
+            | Self::Narrow { .. }
             | Self::Tls { .. }
             | Self::Handshake { .. } => None,
         }
@@ -114,6 +127,15 @@ impl DialError {
 
     fn unusable(address: SocketAddr, why: &dyn std::fmt::Display) -> Self {
         Self::Unusable(format!("cannot be dialled: {why}"), address)
+    }
+
+    fn broken_off(address: SocketAddr, error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Lost(lost) => Self::lost(address, lost),
+            HandshakeError::Refused(_) | HandshakeError::Protocol(_) | HandshakeError::Frame(_) => {
+                Self::Handshake { address, error }
+            }
+        }
     }
 
     fn lost(address: SocketAddr, lost: ConnectionLost) -> Self {
@@ -157,10 +179,27 @@ impl Dialer {
             edge_name(connection.as_ref()).map_err(|error| DialError::unusable(address, &error))?;
         Ok(Connected {
             way,
-            connection,
+            dialled: Dialled::new(connection),
             edge,
             deadline,
         })
+    }
+
+    /// Finds out whether a connection carries more than its handshake. The edge must be known to
+    /// answer Pings ahead of Hello.
+    pub(crate) async fn probe(&self, connected: &mut Connected) -> Result<(), DialError> {
+        let way = connected.way;
+        for _ in 0..PROBES {
+            let until = Instant::now() + connected.rtt() * PROBE_ROUND_TRIPS + PROBE_SLACK;
+            let probed = timeout_at(until, connected.dialled.probe()).await;
+            probed
+                .map_err(|_| DialError::Narrow {
+                    address: way.address,
+                    over: beneath(way.transport),
+                })?
+                .map_err(|error| DialError::broken_off(way.address, error))?;
+        }
+        Ok(())
     }
 
     /// Says Hello on a connection. Only the one that is to be used hears it.
@@ -171,15 +210,13 @@ impl Dialer {
     ) -> Result<Reached, DialError> {
         let Connected {
             way,
-            connection,
+            dialled,
             edge,
             deadline,
         } = connected;
-        let address = way.address;
-        match timeout_at(deadline, initiate(connection, hello)).await {
+        match timeout_at(deadline, dialled.greet(hello)).await {
             Ok(Ok(established)) => Ok(Reached { established, edge }),
-            Ok(Err(HandshakeError::Lost(lost))) => Err(DialError::lost(address, lost)),
-            Ok(Err(error)) => Err(DialError::Handshake { address, error }),
+            Ok(Err(error)) => Err(DialError::broken_off(way.address, error)),
             Err(_) => Err(self.timed_out(way)),
         }
     }
@@ -188,11 +225,15 @@ impl Dialer {
         DialError::Timeout {
             address: way.address,
             timeout: self.timeout,
-            over: match way.transport {
-                TransportKind::Quic => "UDP",
-                TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => "TCP",
-            },
+            over: beneath(way.transport),
         }
+    }
+}
+
+fn beneath(transport: TransportKind) -> &'static str {
+    match transport {
+        TransportKind::Quic => "UDP",
+        TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => "TCP",
     }
 }
 

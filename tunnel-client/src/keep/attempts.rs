@@ -15,6 +15,8 @@ pub(super) struct Attempts {
     pub(super) number: u64,
     pub(super) last_address: Option<SocketAddr>,
     pub(super) hint: Option<WorkerHint>,
+    /// Whether the edge has said that it answers Pings ahead of Hello.
+    pub(super) may_probe: bool,
     pub(super) preference: Preference,
     policy: ExponentialBuilder,
     bounds: ExponentialBackoff,
@@ -31,6 +33,7 @@ impl Attempts {
             number: 0,
             last_address: None,
             hint: None,
+            may_probe: false,
             preference: Preference::default(),
             policy,
             bounds: policy.build(),

@@ -36,6 +36,7 @@ use crate::hello;
 use crate::link::{DialState, Link, Live};
 use crate::metrics::ClientMetrics;
 use attempts::Attempts;
+use preference::source_towards;
 use seek::Begun;
 
 pub(crate) use retired::Retired;
@@ -155,6 +156,9 @@ impl Keeper {
             })
         });
         let mut ways: Vec<_> = all.collect();
+        if let Some(way) = ways.first() {
+            attempts.preference.now_from(source_towards(way.address));
+        }
         if attempts.preference.held_until(Instant::now()).is_some() {
             // Everything else begins before it.
             ways.sort_by_key(|way| self.is_preferred(*way));
@@ -251,10 +255,11 @@ impl Keeper {
         let Begun { reached, way, .. } = begun;
         let Reached { established, edge } = reached;
         attempts.hint = established.ack.worker_hint.or(attempts.hint);
+        attempts.may_probe = established.ack.features.contains(Features::EARLY_PING);
         let edge_software = established.ack.software.clone();
         let session = Session::start(
             established,
-            self.options.clone(),
+            self.options_over(way.transport),
             &self.cluster,
             self.worker.clone(),
             self.handler(&edge),
@@ -289,6 +294,18 @@ impl Keeper {
             }
         };
         living.instrument(span).await
+    }
+
+    /// Over QUIC short messages pass alone, so whether full packets do is asked, if there is another
+    /// transport to go to.
+    fn options_over(&self, transport: TransportKind) -> SessionOptions {
+        let mut options = self.options.clone();
+        options.liveness.full_size = match transport {
+            TransportKind::Quic => self.transports.len() > 1,
+            // Where a long packet is lost, whatever follows it waits.
+            TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => false,
+        };
+        options
     }
 
     async fn until_over(

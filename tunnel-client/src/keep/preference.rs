@@ -1,5 +1,6 @@
 //! Which transport is preferred, and when the preferred one is left alone for a while.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ pub(super) struct Preference {
     hold_off: Duration,
     held_until: Option<Instant>,
     moved_at: Option<Instant>,
+    source: Option<IpAddr>,
 }
 
 impl Preference {
@@ -42,6 +44,16 @@ impl Preference {
         self.held_until = Some(now + self.hold_off);
     }
 
+    /// Packets to the edge come from this address now. Of another network nothing is known yet.
+    pub(super) fn now_from(&mut self, source: Option<IpAddr>) {
+        if let (Some(before), Some(now)) = (self.source, source)
+            && before != now
+        {
+            *self = Self::default();
+        }
+        self.source = source.or(self.source);
+    }
+
     /// A way that was tried is worse than the one that there is.
     pub(super) fn worse(&mut self, now: Instant) {
         self.moved_at = Some(now);
@@ -57,6 +69,18 @@ impl Preference {
 /// Whether the preferred transport is good enough, by the round trips over it and over the other.
 pub(super) fn is_good_enough(preferred: Duration, other: Duration) -> bool {
     preferred <= other * RTT_FACTOR + RTT_SLACK
+}
+
+/// Where packets to an edge come from: another network has another address for this machine, as a
+/// rule. Nothing is sent.
+pub(super) fn source_towards(edge: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match edge {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(edge).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 #[cfg(test)]
@@ -83,6 +107,26 @@ mod tests {
         assert_eq!(preference.held_until(now), None);
         preference.moved(now);
         preference.lost(now);
+        assert_eq!(preference.held_until(now), Some(now + FIRST_HOLD_OFF));
+    }
+
+    #[test]
+    fn mistakes_are_forgotten_on_another_network() {
+        let [here, there]: [Option<IpAddr>; 2] =
+            ["192.0.2.1", "198.51.100.1"].map(|address| address.parse().ok());
+        let mut preference = Preference::default();
+        let now = Instant::now();
+        preference.now_from(here);
+        preference.worse(now);
+        preference.worse(now);
+        for still_here in [here, None, here] {
+            preference.now_from(still_here);
+            let until = now + FIRST_HOLD_OFF * 2;
+            assert_eq!(preference.held_until(now), Some(until));
+        }
+        preference.now_from(there);
+        assert_eq!(preference.held_until(now), None);
+        preference.worse(now);
         assert_eq!(preference.held_until(now), Some(now + FIRST_HOLD_OFF));
     }
 

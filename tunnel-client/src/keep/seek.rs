@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, Span};
 
 use super::attempts::Attempts;
-use super::preference::is_good_enough;
+use super::preference::{is_good_enough, source_towards};
 use super::{Keeper, LONGEST_RETRY_AFTER, dial_span};
 use crate::dial::{Connected, Finish, Race, Reached, Way};
 
@@ -28,7 +28,7 @@ pub(super) struct Begun {
 impl Keeper {
     /// Waits for a better session than the one that was reached by `way`: over the preferred
     /// transport, if that is another one and measures well, or over any other, if the connection is
-    /// suspect. Cancel-safe: what was begun is closed.
+    /// suspect; in any case one that full-size packets pass. Cancel-safe: what was begun is closed.
     pub(super) async fn seek(&self, session: &Session, way: Way, attempts: &mut Attempts) -> Begun {
         if self.transports.len() == 1 {
             // There is nothing else to look for.
@@ -36,19 +36,24 @@ impl Keeper {
         }
         let preferred = self.transports[0];
         loop {
-            let look_at = look_at(attempts);
+            let look_at = Instant::now() + LOOK.mul_f64(rand::rng().random_range(0.9..=1.1));
             let has_room = self.retired.has_room();
             let found = tokio::select! {
-                () = session.suspect(), if self.transports.len() > 1 && has_room => {
+                () = session.suspect(), if has_room => {
                     let others = self.transports.iter().filter(|other| **other != way.transport);
                     let ways = others.map(|transport| Way { transport: *transport, ..way });
                     let found = self.look(ways.collect(), attempts).await;
+                    let found = found.filter(|_| session.snapshot().suspect);
                     if found.is_none() {
                         sleep(AGAIN).await;
                     }
-                    found.filter(|_| session.snapshot().suspect)
+                    found
                 }
                 () = sleep_until(look_at), if way.transport != preferred && has_room => {
+                    attempts.preference.now_from(source_towards(way.address));
+                    if attempts.preference.held_until(Instant::now()).is_some() {
+                        continue;
+                    }
                     let ways = vec![Way { transport: preferred, ..way }];
                     let found = self.look(ways, attempts).await;
                     found.filter(|(connected, _)| {
@@ -86,7 +91,8 @@ impl Keeper {
         }
     }
 
-    /// Connects by the first of these ways that leads to an edge.
+    /// Connects by the first of these ways that leads to an edge, and through which full-size packets
+    /// come, as far as the edge lets that be tried.
     async fn look(&self, ways: Vec<Way>, attempts: &mut Attempts) -> Option<(Connected, Span)> {
         let (dialer, hint, worker) = (self.dialer.clone(), attempts.hint, self.worker.clone());
         let mut race = Race::new(dialer, hint, worker, ways);
@@ -96,7 +102,25 @@ impl Keeper {
         };
         while let Some(Finish { way, span, outcome }) = race.next(&mut begin).await {
             match outcome {
-                Ok(connected) => return Some((connected, span)),
+                Ok(mut connected) => {
+                    let probed = match attempts.may_probe {
+                        true => {
+                            self.dialer
+                                .probe(&mut connected)
+                                .instrument(span.clone())
+                                .await
+                        }
+                        false => Ok(()),
+                    };
+                    let Err(error) = probed else {
+                        return Some((connected, span));
+                    };
+                    self.metrics.attempted(way.transport, "worse");
+                    if self.is_preferred(way) {
+                        attempts.preference.worse(Instant::now());
+                    }
+                    span.in_scope(|| tracing::info!(%error, "not used"));
+                }
                 Err(error) => {
                     self.metrics.attempted(way.transport, "failed");
                     span.in_scope(|| tracing::debug!(%error, "edge not reached"));
@@ -105,12 +129,4 @@ impl Keeper {
         }
         None
     }
-}
-
-/// When the preferred transport is tried next.
-fn look_at(attempts: &Attempts) -> Instant {
-    let now = Instant::now();
-    let regular = now + LOOK.mul_f64(rand::rng().random_range(0.9..=1.1));
-    let held = attempts.preference.held_until(now);
-    held.map_or(regular, |held| held.max(regular))
 }

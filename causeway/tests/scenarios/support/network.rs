@@ -53,6 +53,7 @@ pub(crate) struct Network {
 pub(crate) struct Host {
     namespace: File,
     address: IpAddr,
+    ip: PathBuf,
     nft: PathBuf,
 }
 
@@ -61,13 +62,20 @@ pub(crate) struct Host {
 pub(crate) enum Loss {
     Tcp,
     Udp,
+    /// Of an established QUIC connection what is longer than 1000 bytes. Handshakes, which have
+    /// long headers (RFC 9000 §17), pass whatever their length.
+    LongQuic,
+    /// Every IP packet that is longer than so many bytes.
+    LongerThan(u16),
 }
 
 impl Loss {
-    fn rule(self) -> &'static str {
+    fn rule(self) -> String {
         match self {
-            Self::Tcp => "meta l4proto tcp drop",
-            Self::Udp => "meta l4proto udp drop",
+            Self::Tcp => "meta l4proto tcp drop".to_owned(),
+            Self::Udp => "meta l4proto udp drop".to_owned(),
+            Self::LongQuic => "udp length > 1008 @th,64,1 0 drop".to_owned(),
+            Self::LongerThan(bytes) => format!("ip length > {bytes} drop"),
         }
     }
 }
@@ -91,6 +99,7 @@ impl Network {
         let host = |holder: &Holder, last| Host {
             namespace: holder.namespace(),
             address: Ipv4Addr::new(192, 0, 2, last).into(),
+            ip: ip.clone(),
             nft: nft.clone(),
         };
         let network = Self {
@@ -101,12 +110,12 @@ impl Network {
             "link add {WIRE} type veth peer name {WIRE} netns {}",
             client.pid()
         );
-        network.edge.ip(&ip, &pair);
+        network.edge.ip(&pair);
         for host in [&network.edge, &network.client] {
-            host.ip(&ip, &format!("address add {}/24 dev {WIRE}", host.address));
-            host.ip(&ip, "link set lo up");
+            host.ip(&format!("address add {}/24 dev {WIRE}", host.address));
+            host.ip("link set lo up");
             // Packets as they are on a real wire, not in batches that look like one.
-            host.ip(&ip, &format!("link set {WIRE} up gso_max_segs 1"));
+            host.ip(&format!("link set {WIRE} up gso_max_segs 1"));
             host.filter(FILTERS);
         }
         Some(network)
@@ -116,6 +125,13 @@ impl Network {
         match side {
             Side::Edge => &self.edge,
             Side::Client => &self.client,
+        }
+    }
+
+    /// Has both interfaces take and send IP packets of at most so many bytes.
+    pub(crate) fn set_mtu(&self, bytes: u16) {
+        for host in [&self.edge, &self.client] {
+            host.ip(&format!("link set {WIRE} mtu {bytes}"));
         }
     }
 
@@ -172,8 +188,8 @@ impl Host {
         packets.as_u64().unwrap_or_else(|| panic!("{printed}"))
     }
 
-    fn ip(&self, ip: &Path, words: &str) {
-        self.run(Command::new(ip).args(words.split(' ')), "");
+    fn ip(&self, words: &str) {
+        self.run(Command::new(&self.ip).args(words.split(' ')), "");
     }
 
     /// Changes the packet filters, all at once.

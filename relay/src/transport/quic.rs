@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionId, IdleTimeout, TransportConfig, VarInt};
+use quinn::{ConnectionId, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -38,6 +38,12 @@ const MORE_PATIENCE: Duration = Duration::from_secs(10);
 /// Room beyond the session's credit: for headers, and for what is granted while QUIC's own update
 /// is still on its way.
 const WINDOW_SLACK: u64 = 1 << 20;
+
+/// The longest UDP payload that is looked for on a path, in bytes: what Ethernet's 1500 leave beside
+/// the headers of IPv6 and UDP. More would pass only where every hop is made for it. There quinn
+/// hands the kernel ten datagrams at once, which are refused and lost if they exceed 64 KiB
+/// together; and everywhere else each size that is tried in vain costs three packets.
+const LONGEST_DATAGRAM: u16 = 1452;
 
 /// What may wait to be sent or acknowledged, of all streams together. The session's credit bounds
 /// each stream, this bounds the queue that a ping or a small stream has to pass.
@@ -119,9 +125,12 @@ fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
     let window = |bytes: u64| VarInt::from_u64(bytes + WINDOW_SLACK).unwrap_or(VarInt::MAX);
     let mut config = TransportConfig::default();
     let idle = IDLE_TIMEOUT.max(bounds.patience + MORE_PATIENCE);
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(LONGEST_DATAGRAM);
     let idle = IdleTimeout::try_from(idle).expect("minutes are a valid idle timeout");
     config
         .max_idle_timeout(Some(idle))
+        .mtu_discovery_config(Some(mtu))
         .max_concurrent_bidi_streams(VarInt::from_u32(FIRST_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(window(bounds.stream_window))

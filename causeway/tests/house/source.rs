@@ -31,9 +31,22 @@ pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The tokens of `file` that are compiled outside of tests.
+/// The tokens of `file` that are compiled outside of tests: none if it is a module of tests itself.
 pub(crate) fn production_tokens(file: &Path) -> Vec<Token> {
+    if file.file_stem().is_some_and(|stem| stem == "tests") && is_declared_for_tests(file) {
+        return Vec::new();
+    }
     without_test_modules(tokens(&fs::read_to_string(file).unwrap()))
+}
+
+/// Whether the module above `file` has it only in tests.
+fn is_declared_for_tests(file: &Path) -> bool {
+    let directory = file.parent().expect("a file is in a directory");
+    let parents = [directory.join("mod.rs"), directory.with_extension("rs")];
+    parents
+        .iter()
+        .filter_map(|parent| fs::read_to_string(parent).ok())
+        .any(|text| text.contains("#[cfg(test)]\nmod tests;"))
 }
 
 /// Splits source text into tokens, leaving out comments, strings, characters and lifetimes.

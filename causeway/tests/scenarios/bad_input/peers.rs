@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, ConnectionError};
+use relay::driver::handshake::MOST_PROBES;
 use relay::proto::CloseCode;
 
 use super::Bystander;
@@ -32,8 +33,15 @@ fn an_endless_length() {
 
 #[test]
 fn a_message_before_hello() {
-    // Ping { nonce: 1 } as a Control: field 3, two bytes, field 1 = 1.
-    closes_with(&[0x04, 0x1a, 0x02, 0x08, 0x01], CloseCode::Protocol);
+    // Pong { nonce: 1 } as a Control: field 4, two bytes, field 1 = 1.
+    closes_with(&[0x04, 0x22, 0x02, 0x08, 0x01], CloseCode::Protocol);
+}
+
+#[test]
+fn more_pings_before_hello_than_a_probe_takes() {
+    // Ping { nonce: 1 } as a Control: field 3.
+    let ping = [0x04, 0x1a, 0x02, 0x08, 0x01];
+    closes_with(&ping.repeat(MOST_PROBES + 1), CloseCode::Protocol);
 }
 
 #[test]

@@ -24,7 +24,7 @@
 //! | an origin whose name does not resolve | HTTP 502 | [`origins`]`::name_does_not_resolve` |
 //! | an origin that does not speak HTTP, or says nothing | HTTP 502 | [`origins`]`::is_not_http`, `::ends_without_an_answer` |
 //! | a control message over 64 KiB | close code `too_large` | [`peers`]`::an_oversized_message` |
-//! | a message that is none, or comes before Hello | close code `protocol` | [`peers`]`::garbage`, `::an_endless_length`, `::a_message_before_hello` |
+//! | a message that is none, or comes before Hello | close code `protocol` | [`peers`]`::garbage`, `::an_endless_length`, `::a_message_before_hello`, `::more_pings_before_hello_than_a_probe_takes` |
 //! | a peer that connects and says nothing | close code `handshake_timeout` | [`peers`]`::a_silent_peer` |
 
 mod callers;

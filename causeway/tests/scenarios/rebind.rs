@@ -3,11 +3,13 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
 };
 
-use crate::support::{CLUSTER, DEADLINE, Origin, Plane, Request, Side, port_for_server, wait_for};
+use crate::support::{
+    CLUSTER, DEADLINE, Origin, Plane, Request, Side, echoes, port_for_server, wait_for,
+};
 
 /// Until then, what there was before stays, which the new one overlaps; nobody has to edit the file
 /// again, and who has called the old one stays connected.
@@ -140,12 +142,4 @@ impl Listeners {
         });
         callers.into()
     }
-}
-
-#[track_caller]
-fn echoes(stream: &mut TcpStream) {
-    stream.write_all(b"still there?").unwrap();
-    let mut back = [0; 12];
-    stream.read_exact(&mut back).unwrap();
-    assert_eq!(&back, b"still there?");
 }

@@ -9,7 +9,9 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Builder, CLUSTER, Origin, Plane, Process, Request, Side, causeway, wait_for};
+use crate::support::{
+    Builder, CLUSTER, Origin, Plane, Process, Request, Side, causeway, echoes, wait_for,
+};
 
 /// An ingress comes by SIGHUP, together with what it leads to.
 #[test]
@@ -231,14 +233,6 @@ fn with_bystander(more: impl FnOnce(Builder) -> Builder) -> (Origin, Plane, TcpS
     let mut bystander = plane.dial_ingress("echo");
     echoes(&mut bystander);
     (origin, plane, bystander)
-}
-
-#[track_caller]
-fn echoes(stream: &mut TcpStream) {
-    stream.write_all(b"still there?").unwrap();
-    let mut back = [0; 12];
-    stream.read_exact(&mut back).unwrap();
-    assert_eq!(&back, b"still there?");
 }
 
 /// A stream to what is not there any more is cut: it must not look like an end.

@@ -31,5 +31,7 @@ pub(crate) use process::Process;
 pub(crate) use programs::{
     fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,
 };
-pub(crate) use traffic::{Pattern, pattern_digest, read_digest, reset_on_close, stalls_after};
+pub(crate) use traffic::{
+    Pattern, echoes, pattern_digest, read_digest, reset_on_close, stalls_after,
+};
 pub(crate) use wait::{DEADLINE, eventually, wait_for};

@@ -12,6 +12,15 @@ use aws_lc_rs::digest::{self, Context};
 /// How much a test reads or writes at once.
 const CHUNK: usize = 64 * 1024;
 
+/// That whoever is at the other end says the same back.
+#[track_caller]
+pub(crate) fn echoes(stream: &mut TcpStream) {
+    stream.write_all(b"still there?").unwrap();
+    let mut back = [0; 12];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"still there?");
+}
+
 /// `length` bytes in which every eight say where they are, so that nothing lost, repeated or
 /// moved goes unseen.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::transport::ConnectionLost;
 use crate::transport::tls::lost;
-use crate::transport::tls::socket::SocketWriter;
+use crate::transport::tls::socket::{SocketWriter, poll_discard};
 
 /// How much is read from the socket at once, and gathered before it is sent, in bytes.
 const READ: usize = 128 << 10;
@@ -125,20 +125,9 @@ impl Pipe {
         Pin::new(&mut self.socket).poll_shutdown(cx).map(drop)
     }
 
-    /// Reads what still comes and drops it; ready when the peer has ended. Closing a socket with
-    /// unread bytes resets it, and the peer would lose our last word (RFC 9293 §3.6.1).
+    /// Reads what still comes and drops it; ready when the peer has ended.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            for _ in 0..READS {
-                let mut read = ReadBuf::new(buffer);
-                let result = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read));
-                if result.is_err() || read.filled().is_empty() {
-                    return Poll::Ready(());
-                }
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
+        READ_BUFFER.with_borrow_mut(|buffer| poll_discard(&mut self.socket, buffer, READS, cx))
     }
 
     fn try_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

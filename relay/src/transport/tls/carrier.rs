@@ -23,7 +23,7 @@ use super::batch::Batch;
 use super::frame::{self, FrameReader};
 use super::lost;
 use super::shared::Shared;
-use super::socket::SocketWriter;
+use super::socket::{SocketWriter, poll_discard};
 use super::violation::Violation;
 use crate::proto::CloseCode;
 use crate::transport::ConnectionLost;
@@ -33,7 +33,7 @@ use crate::transport::ConnectionLost;
 const READ: usize = 128 << 10;
 
 /// How often the socket is read, and how many batches are written, before others have their turn.
-const READS: usize = 1;
+const READS: u8 = 1;
 const BATCHES: usize = 2;
 
 /// How long the last word may take to be written, and the peer to end its side.
@@ -302,19 +302,8 @@ impl Carrier {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    /// Ready when the peer has ended. What it still sends is read and dropped: closing a socket
-    /// with unread bytes resets it, and the peer would lose our last word (RFC 9293 §3.6.1).
+    /// Ready when the peer has ended. What it still sends is read and dropped.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            for _ in 0..READS {
-                let mut read = ReadBuf::new(buffer);
-                let result = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read));
-                if result.is_err() || read.filled().is_empty() {
-                    return Poll::Ready(());
-                }
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
+        READ_BUFFER.with_borrow_mut(|buffer| poll_discard(&mut self.socket, buffer, READS, cx))
     }
 }

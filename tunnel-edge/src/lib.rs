@@ -18,6 +18,7 @@
 mod accept;
 mod admit;
 pub mod config;
+mod dns;
 pub mod ingress;
 mod metrics;
 mod registry;

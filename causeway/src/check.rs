@@ -11,7 +11,7 @@ use relay::settings::{
     AuditSettings, Document, Loaded, OriginSettings, Place, Problem, Problems, Sources,
 };
 use serde_json::{Value, json};
-use tunnel_edge::config::IngressKind;
+use tunnel_edge::config::{DnsProvider, DnsSettings, IngressKind};
 
 use crate::config::Kind;
 
@@ -84,7 +84,7 @@ pub(crate) fn kind_of(document: &Document) -> Option<Kind> {
             .filter(|name| tables.contains(name))
             .count()
     };
-    let edge = count(&["listen", "ingress", "upstream"]);
+    let edge = count(&["listen", "ingress", "upstream", "dns"]);
     let client = count(&["edge", "expose", "forward", "backoff"]);
     match edge.cmp(&client) {
         std::cmp::Ordering::Greater => Some(Kind::Edge),
@@ -104,6 +104,7 @@ fn check_edge(file: &Path) -> Result<Summary, Problems> {
             .iter()
             .filter_map(|upstream| ca_warning(&upstream.origin)),
     );
+    warnings.extend(config.dns.as_ref().and_then(secret_warning));
     let routes = config.ingresses.iter().map(|ingress| match &ingress.kind {
         IngressKind::Http(http) => http.routes.len(),
         IngressKind::Tcp(_) => 0,
@@ -217,6 +218,18 @@ fn ca_warning(origin: &OriginSettings) -> Option<String> {
         Target::Tcp(_) | Target::Http(_) | Target::H2c(_) | Target::Unix { .. } | Target::Hello => {
             None
         }
+    }
+}
+
+fn secret_warning(dns: &DnsSettings) -> Option<String> {
+    match &dns.provider {
+        DnsProvider::Rfc2136(server) => (!server.secret_file.exists()).then(|| {
+            format!(
+                "dns.rfc2136.secret_file: {} does not exist here",
+                server.secret_file.display()
+            )
+        }),
+        DnsProvider::Embedded(_) | DnsProvider::Zonefile(_) => None,
     }
 }
 

@@ -98,6 +98,7 @@ mod tests {
             "listen.advertise",
             "telemetry.listen",
             "audit.file",
+            "dns",
             "workers",
         ];
         assert!(

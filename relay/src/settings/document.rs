@@ -121,7 +121,8 @@ impl Document {
         }
     }
 
-    /// States `[table] key = value`; what a file states is replaced. The table "" holds the keys in front of all tables.
+    /// States `[table] key = value`; what a file states is replaced. The table "" holds the keys in front of all
+    /// tables, and one within another has a dotted name.
     pub fn set(&mut self, place: Place, table: &str, key: &str, value: &str) {
         let entry = Entry {
             key_place: place.clone(),
@@ -130,18 +131,17 @@ impl Document {
                 value: Value::Plain(value.to_owned()),
             },
         };
-        let entries = if table.is_empty() {
-            &mut self.root
-        } else {
-            let opened = self.root.entry(table.to_owned()).or_insert_with(|| Entry {
+        let mut entries = &mut self.root;
+        for part in table.split('.').filter(|part| !part.is_empty()) {
+            let opened = entries.entry(part.to_owned()).or_insert_with(|| Entry {
                 key_place: place.clone(),
                 node: Node {
-                    place,
+                    place: place.clone(),
                     value: Value::Table(Table::new()),
                 },
             });
             match &mut opened.node.value {
-                Value::Table(entries) => entries,
+                Value::Table(within) => entries = within,
                 Value::Text(_)
                 | Value::Plain(_)
                 | Value::Integer(_)
@@ -151,7 +151,7 @@ impl Document {
                 // What is no table is reported when it is read: nothing to put a key into.
                 | Value::List(_) => return,
             }
-        };
+        }
         entries.insert(key.to_owned(), entry);
     }
 

@@ -86,10 +86,16 @@ impl<'d> Reading<'d> {
         }
     }
 
-    /// The table `[name]`.
+    /// The table `[name]`; one within another has a dotted name.
     pub fn section(&self, name: &'static str) -> Section<'_> {
-        let node = self.document.root().get(name).map(|entry| &entry.node);
-        let table = node.and_then(|node| node.value.as_table());
+        let mut node = None;
+        let mut table = Some(self.document.root());
+        for part in name.split('.') {
+            node = table
+                .and_then(|table| table.get(part))
+                .map(|entry| &entry.node);
+            table = node.and_then(|node| node.value.as_table());
+        }
         Section {
             reading: self,
             name,

@@ -16,7 +16,8 @@ pub struct Schema {
 /// One table of a [`Schema`].
 #[derive(Debug)]
 pub struct TableSchema {
-    /// The name in the header; "" for the keys in front of all headers.
+    /// The name in the header; "" for the keys in front of all headers. A table within another one,
+    /// which is in the schema too and stands once, has the dotted name of its header: `dns.embedded`.
     pub name: &'static str,
     /// Whether it may stand several times: `[[name]]` instead of `[name]`.
     pub repeated: bool,
@@ -33,7 +34,9 @@ impl Schema {
         let mut problems = Vec::new();
         for (name, entry) in document.root() {
             match self.table(name) {
-                Some(table) => table.check(&entry.node.value, &entry.key_place, &mut problems),
+                Some(table) => {
+                    table.check(self, &entry.node.value, &entry.key_place, &mut problems)
+                }
                 None if name == INCLUDE || self.is_root_key(name) => {}
                 None => problems.push(Problem::new(
                     entry.key_place.clone(),
@@ -117,15 +120,22 @@ impl TableSchema {
         }
     }
 
-    fn check(&self, value: &Value, place: &Place, problems: &mut Vec<Problem>) {
+    /// The last part of the name of each table within.
+    fn tables_within(&self, schema: &Schema) -> impl Iterator<Item = &'static str> {
+        let within = |table: &'static TableSchema| table.name.strip_prefix(self.name);
+        let tables = schema.tables.iter().filter_map(within);
+        tables.filter_map(|name| name.strip_prefix('.'))
+    }
+
+    fn check(&self, schema: &Schema, value: &Value, place: &Place, problems: &mut Vec<Problem>) {
         let header = self.header();
         match (value, self.repeated) {
-            (Value::Table(table), false) => self.check_keys(self.name, table, problems),
+            (Value::Table(table), false) => self.check_keys(schema, self.name, table, problems),
             (Value::List(nodes), true) => {
                 for (index, node) in nodes.iter().enumerate() {
                     let path = format!("{}[{index}]", self.name);
                     match &node.value {
-                        Value::Table(table) => self.check_keys(&path, table, problems),
+                        Value::Table(table) => self.check_keys(schema, &path, table, problems),
                         Value::Text(_)
                         | Value::Plain(_)
                         | Value::Integer(_)
@@ -155,12 +165,17 @@ impl TableSchema {
         }
     }
 
-    fn check_keys(&self, path: &str, table: &Table, problems: &mut Vec<Problem>) {
+    fn check_keys(&self, schema: &Schema, path: &str, table: &Table, problems: &mut Vec<Problem>) {
         for (key, entry) in table {
             if self.keys().any(|known| known == key) {
                 continue;
             }
-            let message = match nearest(key, self.keys()) {
+            if let Some(within) = schema.table(&format!("{}.{key}", self.name)) {
+                within.check(schema, &entry.node.value, &entry.key_place, problems);
+                continue;
+            }
+            let near = nearest(key, self.keys().chain(self.tables_within(schema)));
+            let message = match near {
                 Some(near) => format!("unknown key; did you mean {near}?"),
                 None => {
                     let known = self.keys().collect::<Vec<_>>().join(", ");

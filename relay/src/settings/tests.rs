@@ -25,6 +25,11 @@ const SCHEMA: Schema = Schema {
             keys: &[SESSION_KEYS],
         },
         TableSchema {
+            name: "session.extra",
+            repeated: false,
+            keys: &[&["path"]],
+        },
+        TableSchema {
             name: "expose",
             repeated: true,
             keys: &[&["service"], ORIGIN_KEYS],
@@ -232,6 +237,7 @@ fn variables_override_keys() {
             ("CAUSEWAY_SESSION_GRACE", "1m"),
             ("CAUSEWAY_SESSION_STREAM_BASE", "32768"),
             ("CAUSEWAY_SESSION_DRAIN", ""),
+            ("CAUSEWAY_SESSION_EXTRA_PATH", "x"),
             ("CAUSEWAY_LOG", "debug"),
             ("CAUSEWAY_CONFIG", "x"),
             ("CAUSEWAY_TEST_FULL", "1"),
@@ -261,7 +267,54 @@ fn variables_override_keys() {
     assert_eq!(session.grace.as_secs(), 60);
     assert_eq!(session.stream_base, 32_768);
     assert_eq!(session.drain, SessionSettings::client().drain);
+    assert_eq!(
+        reading.section("session.extra").path("path").unwrap(),
+        Path::new("/etc/x")
+    );
     assert_eq!(reading.finish(Some(())), Ok(()));
+}
+
+#[test]
+fn a_table_within_a_table_is_one_of_its_own() {
+    let files = Files::new(&[
+        (
+            "c.toml",
+            "include = \"more.toml\"\n[session]\ngrace = \"1m\"\n",
+        ),
+        ("more.toml", "[session.extra]\npath = \"x\"\n"),
+    ]);
+    let document = files.read().unwrap();
+    let reading = Reading::begin(&document, &SCHEMA);
+    let extra = reading.section("session.extra");
+    assert!(extra.path("path").unwrap().ends_with("x"));
+    assert_eq!(extra.key("path"), "session.extra.path");
+    assert!(!reading.section("edge").is_stated());
+    assert_eq!(reading.finish(Some(())), Ok(()));
+
+    for (text, problem) in [
+        (
+            "[session.extra]\npaht = \"x\"\n",
+            "c.toml:2:1: session.extra.paht: unknown key; did you mean path?",
+        ),
+        (
+            "[session.extar]\n",
+            "c.toml:1:10: session.extar: unknown key; did you mean extra?",
+        ),
+        (
+            "[session]\nextra = 1\n",
+            "c.toml:2:1: session.extra: expected the table [session.extra], found the integer 1",
+        ),
+        (
+            "[[session.extra]]\n",
+            "c.toml:1:11: session.extra: may stand only once: write [session.extra]",
+        ),
+        (
+            "[edge.extra]\n",
+            "c.toml:1:7: edge.extra: unknown key; [edge] has address, encrypted",
+        ),
+    ] {
+        assert_eq!(Files::new(&[("c.toml", text)]).problems(), problem);
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn overridable(schema: &Schema) -> impl Iterator<Item = (&'static TableSchema, &
 fn variable(table: &TableSchema, key: &str) -> String {
     let mut name = String::from(PREFIX);
     if !table.name.is_empty() {
-        name.push_str(table.name);
+        name.push_str(&table.name.replace('.', "_"));
         name.push('_');
     }
     name.push_str(key);

@@ -7,6 +7,7 @@
 //! `docs/configuration.md` describes every key for the people who write the file.
 
 mod callers;
+mod dns;
 mod host;
 mod ingress;
 #[cfg(test)]
@@ -23,6 +24,10 @@ use relay::settings::{
 };
 
 pub use callers::{Callers, CallersError};
+pub use dns::{
+    DnsProvider, DnsSettings, DnsTarget, EmbeddedSettings, Rfc2136Settings, TsigAlgorithm,
+    ZonefileSettings,
+};
 pub use host::{HostPattern, HostPatternError, HostTooLong};
 pub use ingress::{
     Connections, Entry, ForwardingField, ForwardingHeader, HostMatch, HttpLimits, HttpSettings,
@@ -58,6 +63,8 @@ pub struct Config {
     pub ingresses: Vec<Ingress>,
     /// What compute planes may call here. In the order of the file; no service twice.
     pub upstreams: Vec<Upstream>,
+    /// Which names are published; `None`, the default, if none are.
+    pub dns: Option<DnsSettings>,
     /// Worker threads. Default: one for each core that the process may use.
     pub workers: usize,
 }
@@ -115,6 +122,26 @@ pub const SCHEMA: Schema = Schema {
             name: "session",
             repeated: false,
             keys: &[SESSION_KEYS, &["max_sessions", "max_handshakes"]],
+        },
+        TableSchema {
+            name: "dns",
+            repeated: false,
+            keys: &[dns::KEYS],
+        },
+        TableSchema {
+            name: "dns.embedded",
+            repeated: false,
+            keys: &[dns::EMBEDDED_KEYS],
+        },
+        TableSchema {
+            name: "dns.rfc2136",
+            repeated: false,
+            keys: &[dns::RFC2136_KEYS],
+        },
+        TableSchema {
+            name: "dns.zonefile",
+            repeated: false,
+            keys: &[dns::ZONEFILE_KEYS],
         },
     ],
 };
@@ -181,6 +208,7 @@ impl Config {
         let (ingresses, ingresses_used) = ingress::read_all(reading);
         let upstreams = upstream::read_all(reading);
         let limits = reading.section("session");
+        let (dns, dns_used) = dns::read(reading);
 
         // The tunnel's port number is taken for TCP too: other transports will listen there.
         let mut used: Vec<_> = tunnel
@@ -193,6 +221,7 @@ impl Config {
                 .into_iter()
                 .map(|stated| stated.map(ListenAddr::Ip)),
         );
+        used.extend(dns::listeners(dns_used));
         used.retain(|listener| listener.value.is_fixed());
         reading.disjoint(&used);
 
@@ -221,6 +250,11 @@ impl Config {
             audit,
             ingresses,
             upstreams,
+            dns: if reading.section("dns").is_stated() {
+                Some(dns?)
+            } else {
+                None
+            },
             workers: count(workers)?,
         })
     }
@@ -241,6 +275,7 @@ impl Config {
             audit,
             ingresses: _,
             upstreams: _,
+            dns,
             workers,
         } = old;
         [
@@ -257,6 +292,7 @@ impl Config {
             ("admin.listen", *admin != new.admin),
             ("telemetry.listen", *telemetry != new.telemetry),
             ("audit.file", *audit != new.audit),
+            ("dns", *dns != new.dns),
             ("workers", *workers != new.workers),
         ]
         .into_iter()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use relay::settings::{Document, Loaded, Place, Problems};
 use tunnel_client::StartError;
-use tunnel_client::config::{Config, SCHEMA};
+use tunnel_client::config::{Config, EdgeSettings, SCHEMA};
 
 use crate::process::{self, Supervision};
 
@@ -86,8 +86,8 @@ fn load(args: &ClientArgs) -> Result<Loaded<Config>, Problems> {
 
 fn print_plan(config: &Config) {
     println!("identity  {}", config.identity_dir.display());
-    for address in &config.edge.addresses {
-        println!("dial      {address} (UDP), nothing else");
+    for line in dialled(&config.edge) {
+        println!("dial      {line}");
     }
     for expose in &config.exposes {
         println!(
@@ -106,6 +106,24 @@ fn print_plan(config: &Config) {
     if config.exposes.is_empty() {
         println!("expose    nothing: the control plane can call nothing here");
     }
+}
+
+/// What names lead where, as far as it can be said without asking anybody.
+fn dialled(edge: &EdgeSettings) -> Vec<String> {
+    let instead: Vec<_> = edge.connect_to.iter().map(ToString::to_string).collect();
+    let at = match instead.is_empty() {
+        true => String::new(),
+        false => format!(", at {}", instead.join(", ")),
+    };
+    let transport = edge.transport.name();
+    let services = edge
+        .srv
+        .iter()
+        .map(|it| format!("what the SRV records of {it} name"));
+    let addresses = edge.addresses.iter().map(ToString::to_string);
+    let all = services.chain(addresses);
+    all.map(|what| format!("{what} (transport {transport}){at}"))
+        .collect()
 }
 
 /// `NAME=URL`.

@@ -114,7 +114,14 @@ mod tests {
             (&full.exposes, &full.forwards)
         );
         let differing = tunnel_client::config::Config::restart_keys(&plain, &full);
-        assert_eq!(differing, ["telemetry.listen", "audit.file"]);
+        let no_defaults = [
+            "edge.srv",
+            "edge.connect_to",
+            "resolver",
+            "telemetry.listen",
+            "audit.file",
+        ];
+        assert_eq!(differing, no_defaults);
     }
 
     #[test]

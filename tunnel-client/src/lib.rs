@@ -1,13 +1,15 @@
 //! The compute plane's end of a tunnel.
 //!
 //! ```text
-//! config ──▶ run ─┬─ keep:    resolve ▶ dial ▶ handshake ▶ Session, again and again
+//! config ──▶ run ─┬─ discover: names ▶ DNS ▶ candidates, kept true
+//!                 ├─ keep:    candidates ▶ dial ▶ handshake ▶ Session, again and again
 //!                 ├─ expose:  stream of the edge ▶ allow-list ▶ dial origin ▶ pump
 //!                 └─ forward: local caller ▶ Session ▶ stream to an upstream ▶ pump
 //! ```
 //!
 //! * [`config`] is `client.toml`.
 //! * [`run()`] is one client from start to stop.
+//! * `discover`: where edges are.
 //! * `keep`, `dial`: a session to an edge, kept alive; `link`: what the others see of it.
 //! * `expose`: the allow-list, and what is behind it.
 //! * [`hello`] is the service that is built in.
@@ -17,6 +19,7 @@
 
 pub mod config;
 mod dial;
+mod discover;
 mod expose;
 mod forward;
 pub mod hello;

@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use relay::transport::TransportKind;
 
@@ -11,6 +12,9 @@ use relay::transport::TransportKind;
 pub(crate) struct ClientMetrics {
     attempts: Family<Attempted, Counter>,
     moves: Family<MovedTo, Counter>,
+    lookups: Family<LookedUp, Counter>,
+    candidates: Gauge,
+    stale: Gauge,
     dials: Family<Outcome, Counter>,
     forwarded: Family<Outcome, Counter>,
     /// Streams for services that are not on the allow-list.
@@ -29,6 +33,12 @@ struct MovedTo {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookedUp {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
 }
@@ -38,6 +48,9 @@ impl ClientMetrics {
         let metrics = Self {
             attempts: Family::default(),
             moves: Family::default(),
+            lookups: Family::default(),
+            candidates: Gauge::default(),
+            stale: Gauge::default(),
             dials: Family::default(),
             forwarded: Family::default(),
             refused: Counter::default(),
@@ -51,6 +64,21 @@ impl ClientMetrics {
             "causeway_transport_moves",
             "Sessions that were begun beside an older one because another transport is better",
             metrics.moves.clone(),
+        );
+        registry.register(
+            "causeway_discovery_lookups",
+            "Names of edges that DNS was asked for, by kind of record and outcome",
+            metrics.lookups.clone(),
+        );
+        registry.register(
+            "causeway_discovery_edges",
+            "Edges that are known by name or address",
+            metrics.candidates.clone(),
+        );
+        registry.register(
+            "causeway_discovery_stale_names",
+            "Names of edges whose last answer is used beyond its time, because nobody answers",
+            metrics.stale.clone(),
         );
         registry.register(
             "causeway_target_dials",
@@ -78,6 +106,19 @@ impl ClientMetrics {
 
     pub(crate) fn moved(&self, to: TransportKind) {
         self.moves.get_or_create(&MovedTo { to: to.label() }).inc();
+    }
+
+    pub(crate) fn looked_up(&self, kind: &'static str, outcome: &'static str) {
+        self.lookups
+            .get_or_create(&LookedUp { kind, outcome })
+            .inc();
+    }
+
+    /// So many edges are known, and so many names answered for only by what was known before.
+    pub(crate) fn discovered(&self, candidates: usize, stale: usize) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.candidates.set(gauge(candidates));
+        self.stale.set(gauge(stale));
     }
 
     pub(crate) fn dialled(&self, outcome: &'static str) {

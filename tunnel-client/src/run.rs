@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::dial::{Dialer, QuicDialer, TcpDialer};
+use crate::discover::Discovery;
 use crate::expose::Exposes;
 use crate::forward::{Forwards, MAX_CALLERS};
 use crate::keep::{Keeper, Retired};
@@ -130,11 +131,13 @@ pub async fn run(
     exposes.commit(prepared.map_err(StartError::Configuration)?);
     forwards.commit(forwards.prepare(&config.forwards).await?);
 
+    let (discovery, discoverer) = Discovery::new(&config.edge, &config.resolver, metrics.clone());
     let status = Arc::new(Status {
         material: material.clone(),
         started,
         reloads: reloads.clone(),
         link: link.clone(),
+        discovery: discovery.clone(),
         retired: retired.clone(),
         exposes: exposes.clone(),
         forwards: forwards.clone(),
@@ -146,7 +149,7 @@ pub async fn run(
         exposes = config.exposes.len(), forwards = config.forwards.len(), "client started"
     );
     let keeper = Keeper {
-        addresses: config.edge.addresses.clone(),
+        discovery,
         dialer: Dialer {
             quic: QuicDialer {
                 tls: certs::tls::client(&material, &[quic::ALPN]),
@@ -172,11 +175,16 @@ pub async fn run(
         retired,
     };
     let grace = config.session.drain;
-    let served = CancellationToken::new();
+    let (served, keep) = (CancellationToken::new(), stop.clone());
     started_with(status.admin.as_ref());
     let serving =
         tokio::spawn(listeners.serve(Admin::new(status, &workers, registry), served.clone()));
-    let mut keeping = workers.first().spawn(keeper.run(stop.clone(), grace));
+    let mut keeping = workers.first().spawn(async move {
+        tokio::select! {
+            () = keeper.run(keep, grace) => {}
+            never = discoverer.run() => match never {},
+        }
+    });
 
     let reloading = async {
         let (Some(file), Some(watch)) = (&file, watch) else {

@@ -11,6 +11,7 @@ use relay::settings::{ListenAddr, Reloads};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::discover::{Discovery, ToldName};
 use crate::expose::Exposes;
 use crate::forward::Forwards;
 use crate::keep::Retired;
@@ -23,6 +24,7 @@ pub(crate) struct Status {
     pub(crate) started: SystemTime,
     pub(crate) reloads: Arc<Reloads>,
     pub(crate) link: Arc<Link>,
+    pub(crate) discovery: Discovery,
     pub(crate) retired: Arc<Retired>,
     pub(crate) exposes: Arc<Exposes>,
     pub(crate) forwards: Arc<Forwards>,
@@ -57,6 +59,7 @@ impl Told for Status {
                 json!({"service": service.as_str(), "target": target})
             }).collect::<Vec<_>>(),
             "forwards": self.forwards(),
+            "discovery": self.discovery(),
             "dialing": self.dialing(),
         })
     }
@@ -91,6 +94,22 @@ impl Status {
             .into_iter()
             .map(|(service, listen)| json!({"service": service, "listen": listen}))
             .collect()
+    }
+
+    /// What names were asked for, and which edges are known.
+    fn discovery(&self) -> Value {
+        let discovered = self.discovery.now();
+        let now = Instant::now();
+        let names = discovered.names.iter();
+        json!({
+            "names": names.map(|name: &ToldName| name.document(now)).collect::<Vec<_>>(),
+            "edges": discovered.candidates.iter().map(|candidate| json!({
+                "name": candidate.at.to_string(),
+                "addresses": candidate.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "priority": candidate.priority,
+                "weight": candidate.weight,
+            })).collect::<Vec<_>>(),
+        })
     }
 
     fn dialing(&self) -> Value {

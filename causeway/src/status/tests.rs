@@ -32,6 +32,11 @@ fn client_status() -> Value {
         "role": "client", "version": "0.1.0", "started": "2026-11-20T11:59:58Z", "sessions": [],
         "exposes": [{"service": "hello", "target": "hello"}],
         "forwards": [{"service": "state", "listen": ["127.0.0.1:40002"]}],
+        "discovery": {"names": [
+            {"name": "edge.example.com", "state": "denied", "records": 0, "error": "the name does not exist (NXDOMAIN)"},
+            {"name": "apps.example.com", "state": "stale", "records": 2, "stale_for_s": 90.5, "error": "no answer"},
+            {"name": "example.org", "state": "fresh", "records": 1, "fresh_for_s": 3},
+        ]},
         "dialing": {"state": "waiting", "attempt": 3, "last_error": "connection refused", "next_attempt_in_ms": 500},
         "novelty": {"a": 1},
     })
@@ -114,6 +119,9 @@ fn a_client_that_cannot_connect() {
         "client 0.1.0  not ready  http://127.0.0.1:7480
   because     no session with an edge
   up          2s
+  discovery   edge.example.com denied: the name does not exist (NXDOMAIN)
+  discovery   apps.example.com stale, 2 found, 1m 30s too old: no answer
+  discovery   example.org fresh, 1 found
   dialing     waiting, attempt 3, next in 0.5s
   last error  connection refused
   novelty     {\"a\":1}

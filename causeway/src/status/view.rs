@@ -45,6 +45,7 @@ const PLACED: &[&str] = &[
     "exposes",
     "forwards",
     "dialing",
+    "discovery",
 ];
 
 impl fmt::Display for View<'_> {
@@ -111,6 +112,7 @@ impl View<'_> {
                 fact(f, name, &list(addresses))?;
             }
         }
+        self.discovery(f)?;
         self.dialing(f)?;
         for (key, value) in &self.report.status {
             if !PLACED.contains(&key.as_str()) {
@@ -134,6 +136,28 @@ impl View<'_> {
         // Of several mistakes, each has a line.
         for mistake in text(&config["last_error"]).lines() {
             fact(f, "rejected", mistake)?;
+        }
+        Ok(())
+    }
+
+    /// Every name of an edge, and what DNS has said of it.
+    fn discovery(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Value::Array(names) = &self.get("discovery")["names"] else {
+            return Ok(());
+        };
+        for name in names {
+            let mut line = format!("{} {}", text(&name["name"]), text(&name["state"]));
+            if let Some(records) = name["records"].as_u64().filter(|records| *records > 0) {
+                line.push_str(&format!(", {records} found"));
+            }
+            if let Some(stale) = name["stale_for_s"].as_f64() {
+                let stale = Duration::try_from_secs_f64(stale).unwrap_or_default();
+                line.push_str(&format!(", {} too old", span(stale)));
+            }
+            if let Some(error) = name["error"].as_str() {
+                line.push_str(&format!(": {error}"));
+            }
+            fact(f, "discovery", &line)?;
         }
         Ok(())
     }

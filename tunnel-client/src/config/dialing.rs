@@ -1,12 +1,14 @@
 //! `[edge]` and `[backoff]`: where the client connects to, and how it tries again.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use relay::settings::{HostPort, Section, format_duration};
+use relay::settings::{Host, HostPort, Section, Stated, format_duration};
 use relay::transport::TransportKind;
 
 /// The keys of `[edge]`.
-pub(super) const EDGE_KEYS: &[&str] = &["address", "transport", "edges"];
+pub(super) const EDGE_KEYS: &[&str] = &["address", "srv", "connect_to", "transport", "edges"];
 
 /// The keys of `[backoff]`.
 pub(super) const BACKOFF_KEYS: &[&str] = &["initial", "max", "stable_after"];
@@ -14,12 +16,27 @@ pub(super) const BACKOFF_KEYS: &[&str] = &["initial", "max", "stable_after"];
 /// `[edge]`: which edges are dialled, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
-    /// Where edges are; never empty, nothing twice. Port 443 unless one is stated.
+    /// Where edges are, in the order in which they are tried; nothing twice. Port 443 unless one is
+    /// stated.
     pub addresses: Vec<HostPort>,
+    /// Whose SRV records name edges (RFC 2782), which are tried before the addresses; nothing twice.
+    /// In lower case, without a trailing dot. Never empty where there are no addresses.
+    pub srv: Vec<String>,
+    /// Where sockets go instead of where the names lead. Empty, the default: where they lead.
+    pub connect_to: Vec<ConnectTo>,
     /// What carries sessions.
     pub transport: Transport,
     /// To how many edges sessions are kept, 1 to 8. Default 2; one is kept today.
     pub edges: u8,
+}
+
+/// An address that sockets go to instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectTo {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port; `None`: the port that belongs to the name.
+    pub port: Option<u16>,
 }
 
 /// What carries a session.
@@ -55,19 +72,75 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 impl EdgeSettings {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
+        let hint = "say whose SRV records name the edges, e.g. srv = \"apps.example.com\"";
+        let srv = match section.has("srv") {
+            true => section.some_with("srv", hint, |text, _| srv_owner(text)),
+            false => Vec::new(),
+        };
+        section.unique(&srv, "asks for");
         let hint = "say where the edge is, e.g. address = \"edge.example.com\" below [edge]";
-        let stated = section.some_with("address", hint, |text, _| {
-            HostPort::parse(text, Some(DEFAULT_PORT))
-        });
-        section.unique(&stated, "dials");
+        let read = |text: &str, _: &_| HostPort::parse(text, Some(DEFAULT_PORT));
+        let addresses = match section.has("address") || !section.has("srv") {
+            true => section.some_with("address", hint, read),
+            false => Vec::new(),
+        };
+        section.unique(&addresses, "dials");
+        let connect_to = section.each_with("connect_to", |text, _| ConnectTo::read(text));
+        section.unique(&connect_to, "connects to");
         let transport = section.read_with("transport", |text, _| Transport::read(text));
         let edges = section.count("edges", 2, 1..=8);
-        let addresses: Vec<_> = stated.into_iter().map(|stated| stated.value).collect();
+        let nowhere = addresses.is_empty() && srv.is_empty();
         Some(Self {
-            addresses: (!addresses.is_empty()).then_some(addresses)?,
+            addresses: (!nowhere).then(|| values(addresses))?,
+            srv: values(srv),
+            connect_to: values(connect_to),
             transport: transport.unwrap_or(Transport::Auto),
             edges: u8::try_from(edges).ok()?,
         })
+    }
+}
+
+fn values<T>(stated: Vec<Stated<T>>) -> Vec<T> {
+    stated.into_iter().map(|stated| stated.value).collect()
+}
+
+/// `_causeway._tcp` in front, unless a service is stated.
+fn srv_owner(text: &str) -> Result<String, String> {
+    let stated: Host = text.parse().map_err(|_| {
+        format!("{text:?} is no name with SRV records; write it like apps.example.com or _causeway._tcp.apps.example.com")
+    })?;
+    match stated {
+        Host::Name(name) if name.starts_with('_') => Ok(name),
+        Host::Name(name) => Ok(format!("_causeway._tcp.{name}")),
+        Host::Ip(ip) => Err(format!(
+            "{ip} is an address, which has no SRV records; write address = \"{ip}\""
+        )),
+    }
+}
+
+impl ConnectTo {
+    fn read(text: &str) -> Result<Self, String> {
+        // Nobody can state port 0, so that it says that none was stated.
+        let stated = HostPort::parse(text, Some(0)).map_err(|error| error.to_string())?;
+        match stated.host {
+            Host::Ip(ip) => Ok(Self {
+                ip,
+                port: (stated.port != 0).then_some(stated.port),
+            }),
+            Host::Name(name) => Err(format!(
+                "{name:?} is a name; connect_to takes IP addresses, such as 10.1.2.3 or [2001:db8::1]:7443, and address the names"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for ConnectTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = Host::Ip(self.ip);
+        match self.port {
+            Some(port) => write!(f, "{host}:{port}"),
+            None => write!(f, "{host}"),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! `docs/configuration.md` describes every key for the people who write the file.
 
 mod dialing;
+mod resolver;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use relay::settings::{
     TableSchema, TelemetrySettings, load,
 };
 
-pub use dialing::{BackoffSettings, EdgeSettings, Transport};
+pub use dialing::{BackoffSettings, ConnectTo, EdgeSettings, Transport};
+pub use resolver::ResolverSettings;
 pub use services::{CallerSockets, Expose, Forward};
 
 /// A client's configuration, complete and consistent.
@@ -32,6 +34,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Which edges are dialled, and how.
     pub edge: EdgeSettings,
+    /// How names of edges are resolved.
+    pub resolver: ResolverSettings,
     /// When a failed attempt is repeated.
     pub backoff: BackoffSettings,
     /// Liveness and limits of sessions.
@@ -68,6 +72,11 @@ pub const SCHEMA: Schema = Schema {
             name: "edge",
             repeated: false,
             keys: &[dialing::EDGE_KEYS],
+        },
+        TableSchema {
+            name: "resolver",
+            repeated: false,
+            keys: &[resolver::RESOLVER_KEYS],
         },
         TableSchema {
             name: "admin",
@@ -135,6 +144,7 @@ impl Config {
         identity.require("dir", "name the directory with key.pem, cert.pem and ca.pem, e.g. dir = \"identity\" below [identity]");
         let identity_dir = identity.path("dir");
         let edge = EdgeSettings::read(&reading.section("edge"));
+        let resolver = ResolverSettings::read(&reading.section("resolver"));
         let (admin, admin_used) =
             AdminSettings::read(&reading.section("admin"), ListenAddr::Ip(DEFAULT_ADMIN));
         let (telemetry, telemetry_used) = TelemetrySettings::read(&reading.section("telemetry"));
@@ -160,6 +170,7 @@ impl Config {
             state_dir: state_dir.or_else(|| identity_dir.clone())?,
             identity_dir: identity_dir?,
             edge: edge?,
+            resolver,
             backoff,
             session,
             admin,
@@ -178,6 +189,7 @@ impl Config {
             identity_dir,
             state_dir,
             edge,
+            resolver,
             backoff,
             session,
             admin,
@@ -189,6 +201,8 @@ impl Config {
         } = old;
         let EdgeSettings {
             addresses,
+            srv,
+            connect_to,
             transport,
             edges,
         } = edge;
@@ -196,8 +210,11 @@ impl Config {
             ("identity.dir", *identity_dir != new.identity_dir),
             ("state_dir", *state_dir != new.state_dir),
             ("edge.address", *addresses != new.edge.addresses),
+            ("edge.srv", *srv != new.edge.srv),
+            ("edge.connect_to", *connect_to != new.edge.connect_to),
             ("edge.transport", *transport != new.edge.transport),
             ("edge.edges", *edges != new.edge.edges),
+            ("resolver", *resolver != new.resolver),
             ("backoff", *backoff != new.backoff),
             ("session", *session != new.session),
             ("admin.listen", *admin != new.admin),

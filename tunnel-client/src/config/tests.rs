@@ -24,6 +24,9 @@ fn the_smallest_file_takes_every_default() {
         config.edge.addresses,
         ["edge.example.com:443".parse().unwrap()]
     );
+    assert!(config.edge.srv.is_empty());
+    assert_eq!(config.edge.connect_to, []);
+    assert_eq!(config.resolver, ResolverSettings::default());
     assert_eq!(config.edge.transport, Transport::Auto);
     assert_eq!(config.edge.edges, 2);
     assert_eq!(config.admin.listen, Some(ListenAddr::Ip(DEFAULT_ADMIN)));
@@ -47,6 +50,57 @@ fn each_transport_is_asked_for_by_its_name() {
     for (name, kinds) in transports {
         let config = read(&format!("{SMALLEST}transport = \"{name}\"\n")).unwrap();
         assert_eq!(config.edge.transport.kinds(), kinds, "{name}");
+    }
+}
+
+#[test]
+fn edges_may_be_named_by_srv_records_and_reached_elsewhere() {
+    let text = "[identity]\ndir = \"state\"\n[edge]\nsrv = [\"Apps.Example.com.\", \"_edge._tcp.example.org\"]\nconnect_to = [\"10.1.2.3\", \"[2001:db8::1]:7443\"]\n[resolver]\nservers = [\"10.0.0.53\", \"[2001:db8::53]:5353\"]\n";
+    let config = read(text).unwrap();
+    assert_eq!(
+        config.edge.srv,
+        ["_causeway._tcp.apps.example.com", "_edge._tcp.example.org"]
+    );
+    assert!(config.edge.addresses.is_empty());
+    let connect_to: Vec<_> = config
+        .edge
+        .connect_to
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(connect_to, ["10.1.2.3", "[2001:db8::1]:7443"]);
+    let servers: Vec<_> = config
+        .resolver
+        .servers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(servers, ["10.0.0.53:53", "[2001:db8::53]:5353"]);
+}
+
+/// What stands as `srv`, and what is said about it.
+#[test]
+fn a_name_that_can_have_no_srv_records_is_refused() {
+    for (srv, message) in [
+        (
+            "\"192.0.2.1\"",
+            "client.toml:4:7: edge.srv: 192.0.2.1 is an address, which has no SRV records; write address = \"192.0.2.1\"",
+        ),
+        (
+            "\"a b\"",
+            "client.toml:4:7: edge.srv: \"a b\" is no name with SRV records; write it like apps.example.com or _causeway._tcp.apps.example.com",
+        ),
+        (
+            "[]",
+            "client.toml:4:7: edge.srv: is empty; say whose SRV records name the edges, e.g. srv = \"apps.example.com\"",
+        ),
+        (
+            "[\"apps.example.com\", \"_causeway._tcp.apps.example.com\"]",
+            "client.toml:4:28: edge.srv[1]: asks for _causeway._tcp.apps.example.com twice; the other one is edge.srv[0] at client.toml:4:8",
+        ),
+    ] {
+        let text = format!("[identity]\ndir = \"state\"\n[edge]\nsrv = {srv}\n");
+        assert_eq!(read(&text).unwrap_err().to_string(), message);
     }
 }
 
@@ -164,6 +218,30 @@ const WRONG: &[(&str, &str)] = &[
         "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic, tls, yamux, h2",
     ),
     (
+        "connect_to = \"edge.internal\"",
+        "client.toml:5:14: edge.connect_to: \"edge.internal\" is a name; connect_to takes IP addresses, such as 10.1.2.3 or [2001:db8::1]:7443, and address the names",
+    ),
+    (
+        "connect_to = [\"10.1.2.3\", \"2001:db8::1\"]",
+        "client.toml:5:27: edge.connect_to[1]: write the IPv6 address in brackets: [2001:db8::1]",
+    ),
+    (
+        "[resolver]\nservers = \"ns.example.com\"",
+        "client.toml:6:11: resolver.servers: \"ns.example.com\" is a name, and there is nobody yet to ask for it; write the name server's IP address, such as 10.0.0.53 or [2001:db8::53]:5353",
+    ),
+    (
+        "[resolver]\nservers = [\"10.0.0.53\", \"10.0.0.53:53\"]",
+        "client.toml:6:25: resolver.servers[1]: asks 10.0.0.53:53 twice; the other one is resolver.servers[0] at client.toml:6:12",
+    ),
+    (
+        "[resolver]\ntimeout = \"5m\"",
+        "client.toml:6:11: resolver.timeout: 5m is out of range; expected 100ms to 1m",
+    ),
+    (
+        "[resolver]\nmin_ttl = \"2m\"\nmax_ttl = \"1m\"",
+        "client.toml:7:11: resolver.max_ttl: 1m must not be less than min_ttl, which is 2m",
+    ),
+    (
         "edges = 9",
         "client.toml:5:9: edge.edges: 9 is out of range; expected 1 to 8",
     ),
@@ -177,7 +255,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "colour = \"x\"",
-        "client.toml:5:1: edge.colour: unknown key; [edge] has address, transport, edges",
+        "client.toml:5:1: edge.colour: unknown key; [edge] has address, srv, connect_to, transport, edges",
     ),
     (
         "[admin]\nlisten = \"0.0.0.0:7490\"",
@@ -193,7 +271,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[[ingress]]\nkind = \"tcp\"",
-        "client.toml:5:3: ingress: unknown table; a client has [identity], [edge], [admin], [telemetry], [audit], [[expose]], [[forward]], [session], [backoff]",
+        "client.toml:5:3: ingress: unknown table; a client has [identity], [edge], [resolver], [admin], [telemetry], [audit], [[expose]], [[forward]], [session], [backoff]",
     ),
     (
         "[expose]\nservice = \"a\"",

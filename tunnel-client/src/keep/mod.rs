@@ -1,28 +1,32 @@
 //! A session to an edge, kept alive: dial, use, dial again.
 //!
 //! ```text
-//!           ┌────────────── every way failed: wait ────────────┐
-//!           ▼                                                  │
-//! resolve ──▶ race: each address by each transport ────────────┘
+//!              ┌────────────── every way failed: wait ────────────┐
+//!              ▼                                                  │
+//! discovered ──▶ race: each address by each transport ────────────┘
 //!                    │
-//!                    └──reached──▶ connected ──lost──▶ resolve
+//!                    └──reached──▶ connected ──lost──▶ discovered
 //!                                   │      ▲
-//!                                   └─seek─┘ a better one: streams finish on the old
+//!                                   ├─seek─┤ a better one: streams finish on the old
+//!                                   └─gone─┘ its edge was taken away: another, and a drain
 //! ```
 
 mod attempts;
+mod gone;
 mod preference;
 mod retired;
 mod seek;
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay::driver::{ClosedBy, SessionOptions, StreamHandler};
-use relay::proto::{Attempt, Features, Hello, Instance, Limits, ReplicaId, SOFTWARE, VersionRange};
-use relay::settings::{Host, HostPort, format_duration};
+use relay::proto::{
+    Attempt, Features, Hello, Instance, Limits, ReplicaId, SOFTWARE, SessionId, VersionRange,
+};
+use relay::settings::format_duration;
 use relay::transport::TransportKind;
 use relay::{CloseCode, Closed, Session, WorkerHandle};
 use tokio::time::Instant;
@@ -31,6 +35,7 @@ use tracing::{Instrument, Level, Span, field};
 
 use crate::config::BackoffSettings;
 use crate::dial::{Dialer, Finish, Race, Reached, Way};
+use crate::discover::{Discovered, Discovery, in_order};
 use crate::expose::Exposes;
 use crate::hello;
 use crate::link::{DialState, Link, Live};
@@ -41,12 +46,15 @@ use seek::Begun;
 
 pub(crate) use retired::Retired;
 
+/// How many addresses are tried before what is known of them is looked at again.
+const MAX_ADDRESSES: usize = 64;
+
 /// An edge that asks for more patience than this is not believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// What a session is kept with.
 pub(crate) struct Keeper {
-    pub(crate) addresses: Vec<HostPort>,
+    pub(crate) discovery: Discovery,
     pub(crate) dialer: Dialer,
     /// What is tried at each address, the preferred one first.
     pub(crate) transports: Vec<TransportKind>,
@@ -67,8 +75,14 @@ pub(crate) struct Keeper {
 /// How a session's life as the current one ended.
 enum Ended {
     Over(Closed),
-    /// It lives on for its streams; new ones go to another.
-    Left(Session, Box<Begun>),
+    /// It lives on for its streams, so long at most; new ones go to another.
+    Left(Leaving, Box<Begun>),
+}
+
+/// A session that is drained, and how long that may take.
+struct Leaving {
+    session: Session,
+    patience: Duration,
 }
 
 impl Keeper {
@@ -79,7 +93,10 @@ impl Keeper {
         while !stop.is_cancelled() {
             let (begun, left) = match next.take() {
                 Some((begun, left)) => (begun, Some(left)),
-                None => match stop.run_until_cancelled(self.reach(&mut attempts)).await {
+                None => match stop
+                    .run_until_cancelled(self.reach(&mut attempts, None))
+                    .await
+                {
                     None => break,
                     Some(Ok(begun)) => (begun, None),
                     Some(Err(retry_after)) => {
@@ -92,9 +109,11 @@ impl Keeper {
             let (span, way) = (begun.span.clone(), begun.way);
             let living = self.live(begun, left, &mut attempts, &stop, grace);
             match living.instrument(span).await {
-                Ended::Left(session, better) => {
-                    self.note_move(&mut attempts, way, better.way);
-                    next = Some((*better, session));
+                Ended::Left(leaving, better) => {
+                    if way.transport != better.way.transport {
+                        self.note_move(&mut attempts, way, better.way);
+                    }
+                    next = Some((*better, leaving));
                 }
                 Ended::Over(closed) => {
                     if self.is_preferred(way) && closed.by == ClosedBy::Network {
@@ -137,6 +156,9 @@ impl Keeper {
             dialing.state = DialState::Dialing;
             dialing.last_error = Some(closed.to_string());
         });
+        if closed.by == ClosedBy::Network {
+            self.discovery.hurry();
+        }
         let deliberate =
             closed.close.retry_after.is_some() || closed.close.code == CloseCode::Superseded;
         if deliberate || began.elapsed() < self.backoff.stable_after {
@@ -145,17 +167,14 @@ impl Keeper {
     }
 
     /// Tries every way once, each within a span of its own, which comes with what was reached; the
-    /// error is how long an edge asked to wait.
-    async fn reach(&self, attempts: &mut Attempts) -> Result<Begun, Option<Duration>> {
-        let addresses = self.resolve(attempts.last_address).await;
-        let all = addresses.iter().flat_map(|address| {
-            let transports = self.transports.iter();
-            transports.map(|transport| Way {
-                address: *address,
-                transport: *transport,
-            })
-        });
-        let mut ways: Vec<_> = all.collect();
+    /// error is how long an edge asked to wait. The new session is begun beside `older`.
+    async fn reach(
+        &self,
+        attempts: &mut Attempts,
+        older: Option<SessionId>,
+    ) -> Result<Begun, Option<Duration>> {
+        let discovered = self.discovered().await;
+        let mut ways = self.ways(&discovered, attempts.last_address);
         if let Some(way) = ways.first() {
             attempts.preference.now_from(source_towards(way.address));
         }
@@ -171,7 +190,8 @@ impl Keeper {
             attempts.last_address = Some(way.address);
             let greeted = match outcome {
                 Ok(connected) => {
-                    let hello = self.hello(attempts);
+                    let mut hello = self.hello(attempts);
+                    hello.beside.extend(older);
                     let greeting = self.dialer.greet(connected, hello);
                     greeting.instrument(span.clone()).await
                 }
@@ -193,7 +213,52 @@ impl Keeper {
                 }
             }
         }
+        self.discovery.hurry();
         Err(retry_after)
+    }
+
+    /// Waits until an edge is known, and says meanwhile why none is.
+    async fn discovered(&self) -> Discovered {
+        let mut watched = self.discovery.watch();
+        loop {
+            let discovered = watched.borrow_and_update().clone();
+            if !discovered.candidates.is_empty() {
+                return discovered;
+            }
+            if let Some(why) = discovered.why_nothing() {
+                self.link.update(|dialing| {
+                    dialing.state = DialState::Waiting;
+                    dialing.last_error = Some(why);
+                    dialing.next_attempt = None;
+                });
+            }
+            if watched.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Every transport to every address: the candidates in their order, but the one that was tried
+    /// last at the end.
+    fn ways(&self, discovered: &Discovered, last: Option<SocketAddr>) -> Vec<Way> {
+        let ordered = in_order(&discovered.candidates, &mut rand::rng());
+        let mut seen = BTreeSet::new();
+        let all = ordered.iter().flat_map(|candidate| &candidate.addresses);
+        let all = all.copied().filter(|address| seen.insert(*address));
+        let mut addresses: Vec<SocketAddr> = all.take(MAX_ADDRESSES).collect();
+        // Of no use where this machine has no way to them, such as IPv6 without a route.
+        if addresses.iter().any(|it| source_towards(*it).is_some()) {
+            addresses.retain(|address| source_towards(*address).is_some());
+        }
+        addresses.sort_by_key(|address| Some(*address) == last);
+        let by_each = |address: SocketAddr| {
+            let transports = self.transports.iter();
+            transports.map(move |transport| Way {
+                address,
+                transport: *transport,
+            })
+        };
+        addresses.into_iter().flat_map(by_each).collect()
     }
 
     /// A span for an attempt that begins now.
@@ -224,30 +289,12 @@ impl Keeper {
         }
     }
 
-    /// Every address of every edge, the last one that was tried at the end.
-    async fn resolve(&self, last: Option<SocketAddr>) -> VecDeque<SocketAddr> {
-        let mut addresses = VecDeque::new();
-        for edge in &self.addresses {
-            match lookup(edge).await {
-                Ok(found) => addresses.extend(found),
-                Err(error) => {
-                    tracing::warn!(%edge, %error, "edge not resolved");
-                    self.failed(format!("{edge}: {error}"));
-                }
-            }
-        }
-        if let Some(position) = addresses.iter().position(|address| Some(*address) == last) {
-            addresses.rotate_left(position + 1);
-        }
-        addresses
-    }
-
     /// Runs a session until it is over, or until there is a better one. The one that was `left` for
     /// it ends with its last stream.
     async fn live(
         &self,
         begun: Begun,
-        left: Option<Session>,
+        left: Option<Leaving>,
         attempts: &mut Attempts,
         stop: &CancellationToken,
         grace: Duration,
@@ -279,7 +326,8 @@ impl Keeper {
                 since: std::time::SystemTime::now(),
             }));
             if let Some(left) = left {
-                self.retired.add(left, stop.clone(), grace);
+                self.retired
+                    .add(left.session, left.patience, stop.clone(), grace);
             }
             let over = self.until_over(&session, stop, grace);
             tokio::select! {
@@ -288,8 +336,9 @@ impl Keeper {
                     Ended::Over(closed)
                 }
                 // A client that stops looks no further.
-                Some(better) = stop.run_until_cancelled(self.seek(&session, way, attempts)) => {
-                    Ended::Left(session.clone(), Box::new(better))
+                Some((better, patience)) = stop.run_until_cancelled(self.next(&session, way, attempts, grace)) => {
+                    let session = session.clone();
+                    Ended::Left(Leaving { session, patience }, Box::new(better))
                 }
             }
         };
@@ -377,16 +426,6 @@ impl Keeper {
 
     fn failed(&self, error: String) {
         self.link.update(|dialing| dialing.last_error = Some(error));
-    }
-}
-
-async fn lookup(edge: &HostPort) -> std::io::Result<Vec<SocketAddr>> {
-    match &edge.host {
-        Host::Ip(ip) => Ok(vec![(*ip, edge.port).into()]),
-        Host::Name(name) => {
-            let found = tokio::net::lookup_host((name.as_str(), edge.port)).await?;
-            Ok(found.collect())
-        }
     }
 }
 

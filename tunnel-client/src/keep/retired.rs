@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// Longer than any stream: a session that is not stopped ends with its last one.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_millis(u32::MAX as u64);
+pub(super) const AS_LONG_AS_IT_TAKES: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -21,14 +21,21 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
-    /// Lets a session end with its last stream, or within `grace` after `stop`.
-    pub(super) fn add(&self, session: Session, stop: CancellationToken, grace: Duration) {
+    /// Lets a session end with its last stream, within `patience` at most, or within `grace` after
+    /// `stop`.
+    pub(super) fn add(
+        &self,
+        session: Session,
+        patience: Duration,
+        stop: CancellationToken,
+        grace: Duration,
+    ) {
         self.sessions.lock().push(session.clone());
         let sessions = self.sessions.clone();
         let span = session.span().clone();
         let ending = async move {
             tokio::select! {
-                () = session.drain(AS_LONG_AS_IT_TAKES) => {}
+                () = session.drain(patience) => {}
                 () = stop.cancelled() => session.drain(grace).await,
             }
             session.finished().await;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use relay::admin::{Admin, Listener, Liveness, Readiness, Surface};
+use relay::admin::{Admin, Api, Listener, Liveness, Readiness, Surface};
 use relay::settings::ListenAddr;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -180,6 +180,7 @@ fn process(listen: &str, readiness: Readiness) -> Process {
         readiness: Arc::new(move || readiness.clone()),
         liveness: Arc::new(|| Box::pin(async { Liveness::Live })),
         registry: Arc::default(),
+        api: Api::default(),
     };
     let stop = CancellationToken::new();
     tokio::spawn(listener.serve(admin, stop.clone()));

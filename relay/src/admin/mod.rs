@@ -1,4 +1,4 @@
-//! Health, metrics and status of a process, over HTTP/1.1.
+//! Health, metrics and status of a process, over HTTP/1.1 or HTTP/2 by prior knowledge.
 //!
 //! | path | listener | answer |
 //! | --- | --- | --- |
@@ -6,6 +6,7 @@
 //! | `/livez` | admin, telemetry | 200 if every event loop turns, else 503 and which ones do not |
 //! | `/readyz` | admin, telemetry | 200 if the process can do its work, else 503 and why not, a reason per line |
 //! | `/api/status` | admin | everything the process knows of itself, JSON |
+//! | what [`Admin::with_api`] adds | admin | |
 //! | `/` | admin | these paths, text |
 //!
 //! There are two listeners because there are two kinds of readers. *Admin* tells all, and is
@@ -23,11 +24,14 @@
 //! socket, which browsers cannot reach, and the telemetry listener, which probes reach by
 //! DNS names, accept any.
 //!
-//! **Slow and hostile peers.** One request per connection, without a body (413); its head
-//! within 10 s and in 16 KiB, all of it within 30 s; at most 64 connections, the 65th ends
-//! the oldest, so that peers who say nothing cannot keep a probe out for long.
+//! **Slow and hostile peers.** Over HTTP/1.1 one request per connection, without a body (413); its
+//! head within 10 s and in 16 KiB, all of it within 30 s; at most 64 connections, the 65th ends the
+//! oldest, so that peers who say nothing cannot keep a probe out for long. Connections of HTTP/2 are
+//! for gRPC, whose requests have bodies and whose answers may last: they may stay, 16 of them at
+//! most (503 for the next one), and end when they do not answer a ping for 20 s.
 
 mod both;
+mod converse;
 mod liveness;
 mod process;
 mod routes;
@@ -37,6 +41,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::Router;
 use prometheus_client::registry::Registry;
 
 use crate::worker::Workers;
@@ -62,6 +67,15 @@ pub struct Admin {
     pub liveness: Arc<dyn Fn() -> BoxFuture<Liveness> + Send + Sync>,
     /// What `/metrics` encodes.
     pub registry: Arc<Registry>,
+    /// What else the admin listener answers.
+    pub api: Api,
+}
+
+/// More paths of the admin listener.
+#[derive(Clone, Debug, Default)]
+pub struct Api {
+    routes: Router,
+    index: String,
 }
 
 /// What a process knows of itself.
@@ -94,7 +108,16 @@ impl Admin {
             readiness: Arc::new(move || ready.readiness()),
             liveness: Arc::new(move || Box::pin(check_loops(loops.clone()))),
             registry: Arc::new(registry),
+            api: Api::default(),
         }
+    }
+
+    /// Lets the admin listener answer `routes` too; `index` describes them, a line each, as
+    /// [`/`](self) shows it.
+    pub fn with_api(mut self, routes: Router, index: &str) -> Self {
+        self.api.routes = self.api.routes.merge(routes);
+        self.api.index.push_str(index);
+        self
     }
 }
 

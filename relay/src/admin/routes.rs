@@ -6,12 +6,12 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{Admin, Liveness, Readiness, Surface};
+use super::{Admin, Api, Liveness, Readiness, Surface};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,19 +39,22 @@ pub(super) fn router(admin: Admin, surface: Surface, hosts: Hosts) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz));
+    let Api { routes, index } = admin.api.clone();
+    let index = format!("{INDEX}{index}");
     let router = match surface {
         Surface::Admin => shared
             .route("/api/status", get(status))
-            .route("/", get(|| async { plain(StatusCode::OK, INDEX) })),
-        Surface::Telemetry => shared,
+            .route("/", get(|| async { plain(StatusCode::OK, index) }))
+            .with_state(admin)
+            .merge(routes),
+        Surface::Telemetry => shared.with_state(admin),
     };
     router
         .fallback(|| async { plain(StatusCode::NOT_FOUND, "no such path\n") })
         .method_not_allowed_fallback(|| async {
-            plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+            plain(StatusCode::METHOD_NOT_ALLOWED, "not by this method\n")
         })
         .layer(middleware::from_fn_with_state(hosts, guard))
-        .with_state(admin)
 }
 
 async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
@@ -70,10 +73,11 @@ async fn guard(State(hosts): State<Hosts>, request: Request, next: Next) -> Resp
 
 fn refusal(hosts: Hosts, request: &Request) -> Option<Response> {
     let headers = request.headers();
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers
-            .get(CONTENT_LENGTH)
-            .is_some_and(|length| length != "0");
+    let has_body = !is_grpc(request)
+        && (headers.contains_key(TRANSFER_ENCODING)
+            || headers
+                .get(CONTENT_LENGTH)
+                .is_some_and(|length| length != "0"));
     if has_body {
         return Some(plain(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -82,7 +86,7 @@ fn refusal(hosts: Hosts, request: &Request) -> Option<Response> {
     }
     match hosts {
         Hosts::Any => None,
-        Hosts::Local if is_local(request.uri().authority(), headers) => None,
+        Hosts::Local if is_local(request.version(), request.uri().authority(), headers) => None,
         Hosts::Local => Some(plain(
             StatusCode::FORBIDDEN,
             "this listener answers only to an IP address or localhost as its Host, \
@@ -91,17 +95,27 @@ fn refusal(hosts: Hosts, request: &Request) -> Option<Response> {
     }
 }
 
+/// Whether it may be a call of gRPC, which has a body.
+fn is_grpc(request: &Request) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    request.version() == Version::HTTP_2
+        && content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Whether everything in the request that names a host names this machine. A request must
-/// have exactly one `Host` (RFC 9112, section 3.2).
-fn is_local(target: Option<&Authority>, headers: &HeaderMap) -> bool {
+/// have exactly one `Host` (RFC 9112, section 3.2); over HTTP/2 its target names the host, and a
+/// `Host` besides is as good as none (RFC 9113, section 8.3.1).
+fn is_local(version: Version, target: Option<&Authority>, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return false;
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => match Authority::try_from(host.as_bytes()) {
+            Ok(host) => Some(host),
+            Err(_) => return false,
+        },
+        (None, None) if version == Version::HTTP_2 && target.is_some() => None,
+        (None | Some(_), _) => return false,
     };
-    let Ok(host) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
-    [Some(&host), target]
+    [host.as_ref(), target]
         .into_iter()
         .flatten()
         .all(names_this_machine)
@@ -182,7 +196,7 @@ mod tests {
         let local = |host: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, host.parse().unwrap());
-            is_local(None, &headers)
+            is_local(Version::HTTP_11, None, &headers)
         };
         for host in [
             "127.0.0.1",
@@ -212,15 +226,32 @@ mod tests {
         ] {
             assert!(!local(host), "{host}");
         }
-        assert!(!is_local(None, &HeaderMap::new()), "no host");
+        let http1 = |target: Option<&'static str>, headers: &HeaderMap| {
+            let target = target.map(Authority::from_static);
+            is_local(Version::HTTP_11, target.as_ref(), headers)
+        };
+        assert!(!http1(None, &HeaderMap::new()), "no host");
         let mut two = HeaderMap::new();
         two.append(HOST, HeaderValue::from_static("localhost"));
-        assert!(is_local(None, &two));
+        assert!(http1(None, &two));
         assert!(
-            !is_local(Some(&Authority::from_static("evil.example")), &two),
+            !http1(Some("evil.example"), &two),
             "the target names another"
         );
         two.append(HOST, HeaderValue::from_static("localhost"));
-        assert!(!is_local(None, &two), "two hosts");
+        assert!(!http1(None, &two), "two hosts");
+        let http2 = |target, headers: &HeaderMap| {
+            is_local(
+                Version::HTTP_2,
+                Some(&Authority::from_static(target)),
+                headers,
+            )
+        };
+        let mut headers = HeaderMap::new();
+        assert!(http2("127.0.0.1:7480", &headers));
+        assert!(!http2("evil.example", &headers));
+        assert!(!is_local(Version::HTTP_2, None, &headers), "no host at all");
+        headers.append(HOST, HeaderValue::from_static("evil.example"));
+        assert!(!http2("127.0.0.1:7480", &headers), "another beside it");
     }
 }

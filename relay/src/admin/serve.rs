@@ -1,17 +1,16 @@
 //! Accepting and answering, within limits.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::converse::{Spoken, converse};
 use super::routes::{self, Hosts};
 use super::{Admin, Surface};
 use crate::listen::{self, BindError};
@@ -27,6 +26,8 @@ pub(super) struct Limits {
     pub(super) whole: Duration,
     /// Connections at a time.
     pub(super) connections: usize,
+    /// Between the pings over a connection of HTTP/2, and for the answer to one.
+    pub(super) ping: Duration,
     /// After `stop`, for answers under way.
     pub(super) farewell: Duration,
 }
@@ -35,11 +36,12 @@ const LIMITS: Limits = Limits {
     head: Duration::from_secs(10),
     whole: Duration::from_secs(30),
     connections: 64,
+    ping: Duration::from_secs(20),
     farewell: Duration::from_secs(5),
 };
 
-/// The most that a request's head may be.
-const HEAD_BYTES: usize = 16 * 1024;
+/// How many connections of HTTP/2 there may be, among the others.
+const HTTP2_CONNECTIONS: usize = 16;
 
 /// A bound listener that nobody is served at yet.
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Listener {
             stop: stop.clone(),
             tasks: JoinSet::new(),
             oldest_first: VecDeque::new(),
+            places: Arc::new(Semaphore::new(HTTP2_CONNECTIONS)),
         };
         let accepting = async {
             loop {
@@ -107,12 +110,14 @@ struct Peers {
     limits: Limits,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    oldest_first: VecDeque<AbortHandle>,
+    oldest_first: VecDeque<(AbortHandle, Arc<Spoken>)>,
+    places: Arc<Semaphore>,
 }
 
 impl Peers {
     /// Serves one more connection. If there are too many, the oldest ends: an honest one is
-    /// over in milliseconds, so the oldest is the one that is not.
+    /// over in milliseconds, so the oldest is the one that is not. Those of HTTP/2 have their own
+    /// bound, and stay.
     fn admit<IO>(&mut self, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -120,44 +125,19 @@ impl Peers {
         while let Some(outcome) = self.tasks.try_join_next() {
             note(outcome);
         }
-        self.oldest_first.retain(|task| !task.is_finished());
+        self.oldest_first.retain(|(task, _)| !task.is_finished());
+        let mut oldest_first = self.oldest_first.iter();
         if self.oldest_first.len() >= self.limits.connections
-            && let Some(oldest) = self.oldest_first.pop_front()
+            && let Some(oldest) = oldest_first.position(|(_, spoken)| !spoken.is_http2())
+            && let Some((task, _)) = self.oldest_first.remove(oldest)
         {
-            oldest.abort();
+            task.abort();
         }
-        let connection = converse(io, self.router.clone(), self.limits, self.stop.clone());
-        self.oldest_first.push_back(self.tasks.spawn(connection));
-    }
-}
-
-async fn converse<IO>(io: IO, router: Router, limits: Limits, stop: CancellationToken)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(HEAD_BYTES)
-        .keep_alive(false)
-        .half_close(true)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
-    let conversation = async {
-        let mut connection = pin!(connection);
-        tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    };
-    match tokio::time::timeout(limits.whole, conversation).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a peer of the admin or telemetry listener broke off")
-        }
-        Err(_) => tracing::debug!("a peer of the admin or telemetry listener took too long"),
+        let spoken = Arc::new(Spoken::nothing_yet(self.places.clone()));
+        let (router, stop) = (self.router.clone(), self.stop.clone());
+        let connection = converse(io, router, self.limits, spoken.clone(), stop);
+        let task = self.tasks.spawn(connection);
+        self.oldest_first.push_back((task, spoken));
     }
 }
 

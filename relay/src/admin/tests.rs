@@ -1,3 +1,5 @@
+mod http2;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ const LIMITS: Limits = Limits {
     whole: Duration::from_secs(15),
     connections: 64,
     farewell: Duration::from_secs(10),
+    ping: Duration::from_secs(20),
 };
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -39,6 +42,7 @@ fn admin() -> Admin {
         readiness: Arc::new(|| Readiness::Ready),
         liveness: Arc::new(|| Box::pin(async { Liveness::Live })),
         registry: Arc::new(registry),
+        api: Api::default(),
     }
 }
 

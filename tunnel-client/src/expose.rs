@@ -85,6 +85,7 @@ impl Exposes {
             .map(|(name, exposed)| ServiceInfo {
                 name: name.clone(),
                 protocol: exposed.origin.settings().target.protocol(),
+                health: None,
             })
             .collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -145,6 +146,8 @@ pub struct SessionSnapshot {
     pub rtt: Duration,
     /// Whether a Ping is answered later than it should be.
     pub suspect: bool,
+    /// How long ago anything of the peer arrived.
+    pub silence: Duration,
     /// How many streams are live.
     pub streams: usize,
     /// What windows of the session are granted beyond their base, in bytes.
@@ -386,6 +389,11 @@ impl Session {
             .map(|info| info.protocol)
     }
 
+    /// The services that the peer exposes, and every change of them.
+    pub fn services(&self) -> watch::Receiver<Vec<ServiceInfo>> {
+        self.shared.services()
+    }
+
     /// Tells the peer which services there are from now on.
     pub fn announce_services(&self, services: Vec<ServiceInfo>) {
         self.shared
@@ -442,6 +450,9 @@ impl Session {
                 .with(|session, _| session.rtt())
                 .unwrap_or_else(|| connection.rtt()),
             suspect: self.shared.with(|session, now| session.is_suspect(now)),
+            silence: self
+                .shared
+                .with(|session, now| now.saturating_duration_since(session.last_heard())),
             streams: self.shared.with(|session, _| session.live_streams()),
             window_growth: self.shared.with(|session, _| session.growth_used()),
             bytes_sent: self.shared.bytes_sent.load(Ordering::Relaxed),

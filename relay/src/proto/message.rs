@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codes::{CloseCode, ResetCode};
+use super::health::ServiceHealth;
 use super::ids::{Attempt, Generation, Instance, ReplicaId, SessionId, StreamId, WorkerHint};
 use super::name::ServiceName;
 use super::version::{Features, Version, VersionRange};
@@ -57,7 +58,7 @@ pub enum Control {
         /// How long it will wait for the live ones.
         grace: Duration,
     },
-    /// The services that the sender exposes from now on.
+    /// The services that the sender exposes from now on, and how they are.
     HealthReport(Vec<ServiceInfo>),
     /// The last message of a connection.
     Close(Close),
@@ -197,6 +198,8 @@ pub struct ServiceInfo {
     pub name: ServiceName,
     /// What its target speaks.
     pub protocol: AppProtocol,
+    /// How its target is; `None` from a client that knows nothing of health.
+    pub health: Option<ServiceHealth>,
 }
 
 /// What the target of a service speaks, so that the http ingress knows how to call it.

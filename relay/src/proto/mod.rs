@@ -14,13 +14,14 @@
 
 mod codec;
 mod codes;
+mod health;
 mod ids;
 mod message;
 mod name;
 mod parse;
 mod version;
 
-/// The generated protobuf types; only `message` and `parse` look at them.
+/// The generated protobuf types; only `health`, `message` and `parse` look at them.
 mod wire {
     #![allow(missing_docs, clippy::all, unreachable_pub, reason = "generated code")]
     include!(concat!(env!("OUT_DIR"), "/causeway.v1.rs"));
@@ -28,6 +29,7 @@ mod wire {
 
 pub use codec::{FrameBuffer, FrameError, MAX_CONTROL_FRAME, MAX_HEADER_FRAME};
 pub use codes::{CloseCode, ResetCode};
+pub use health::{HealthReason, HealthState, MAX_HEALTH_DETAIL, ServiceHealth};
 pub use ids::{Attempt, Generation, Instance, Opener, ReplicaId, SessionId, StreamId, WorkerHint};
 pub use message::{
     Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Echo, Hello,

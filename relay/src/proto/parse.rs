@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::codes::{CloseCode, ResetCode};
+use super::health::ServiceHealth;
 use super::ids::{Attempt, Generation, Instance, SessionId, StreamId, WorkerHint};
 use super::message::{
     Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Echo, Hello,
@@ -375,6 +376,7 @@ impl From<&ServiceInfo> for wire::Service {
         Self {
             name: m.name.to_string(),
             protocol: protocol.into(),
+            health: m.health.as_ref().map(wire::Health::from),
         }
     }
 }
@@ -391,6 +393,7 @@ fn services(list: Vec<wire::Service>) -> Result<Vec<ServiceInfo>, ParseError> {
                     Protocol::H2 => AppProtocol::H2,
                 },
                 name: m.name.parse().map_err(|e| field("services.name", e))?,
+                health: m.health.map(ServiceHealth::from),
             })
         })
         .collect()

@@ -66,7 +66,10 @@ pub struct Liveness {
     side: Opener,
     busy: bool,
     jitter: u64,
+    /// What silence is measured from.
     heard_at: Instant,
+    /// When a byte of the peer really arrived.
+    last_heard: Instant,
     /// The first send after which nothing was heard.
     unanswered_since: Option<Instant>,
     /// The beginning, or the first payload since a full-size Ping was answered.
@@ -95,6 +98,7 @@ impl Liveness {
             busy: false,
             jitter: seed,
             heard_at: now,
+            last_heard: now,
             unanswered_since: None,
             unproven_since: proves.then_some(now),
             ping: None,
@@ -106,6 +110,11 @@ impl Liveness {
     /// The round trip as the last Ping measured it.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// When a byte of the peer arrived last; before the first one, when it all began.
+    pub fn last_heard(&self) -> Instant {
+        self.last_heard
     }
 
     /// Whether there are open streams.
@@ -122,6 +131,7 @@ impl Liveness {
     /// A byte of the peer arrived.
     pub fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.last_heard = now;
         self.unanswered_since = None;
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay::proto::{
     Ack, AppProtocol, Attach, Attempt, Caller, Close, CloseCode, Continue, ContinueMode, Control,
-    Echo, Features, Generation, Hello, HelloAck, Instance, Limits, Open, Opener, ResetCode,
-    ServiceInfo, SessionId, StreamHeader, StreamId, Version, VersionRange, WorkerHint,
+    Echo, Features, Generation, HealthReason, HealthState, Hello, HelloAck, Instance, Limits, Open,
+    Opener, ResetCode, ServiceHealth, ServiceInfo, SessionId, StreamHeader, StreamId, Version,
+    VersionRange, WorkerHint,
 };
 
 pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
@@ -105,7 +106,22 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
                 grace: Duration::from_secs(300),
             },
         ),
-        ("health-report", Control::HealthReport(vec![db, web])),
+        (
+            "health-report",
+            Control::HealthReport(vec![db, web.clone()]),
+        ),
+        (
+            "health-report-with-health",
+            Control::HealthReport(vec![ServiceInfo {
+                health: Some(ServiceHealth {
+                    state: HealthState::Failing,
+                    lasting: Duration::from_secs(5),
+                    reason: Some(HealthReason::HttpStatus),
+                    detail: "503".to_owned(),
+                }),
+                ..web
+            }]),
+        ),
         ("health-report-of-nothing", Control::HealthReport(vec![])),
         (
             "close",
@@ -225,6 +241,7 @@ pub(crate) fn service(name: &str, protocol: AppProtocol) -> ServiceInfo {
     ServiceInfo {
         name: name.parse().unwrap(),
         protocol,
+        health: None,
     }
 }
 

@@ -111,6 +111,7 @@ pub(crate) fn hello(limits: Limits) -> Hello {
         services: vec![ServiceInfo {
             name: "echo".parse().unwrap(),
             protocol: AppProtocol::Tcp,
+            health: None,
         }],
         continues: None,
         beside: Vec::new(),

@@ -148,6 +148,7 @@ async fn the_services_of_the_initiator_are_known_and_kept_current(transport: Tra
         .announce_services(vec![relay::proto::ServiceInfo {
             name: other.clone(),
             protocol: AppProtocol::H2,
+            health: None,
         }]);
     eventually("the new services", || {
         seen(&other) == Some(AppProtocol::H2) && seen(&echo).is_none()

@@ -301,6 +301,11 @@ impl SessionState {
         self.liveness.rtt()
     }
 
+    /// When a byte of the peer arrived last.
+    pub fn last_heard(&self) -> Instant {
+        self.liveness.last_heard()
+    }
+
     /// Whether a Ping is answered later than it should be.
     pub fn is_suspect(&self, now: Instant) -> bool {
         self.liveness.is_suspect(now)

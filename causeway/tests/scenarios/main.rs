@@ -22,6 +22,7 @@ mod listeners;
 mod logs;
 mod long_packets;
 mod mixed_load;
+mod nameservers;
 mod places;
 mod protocols;
 mod quickstart;

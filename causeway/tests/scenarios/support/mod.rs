@@ -9,6 +9,7 @@
 
 mod http;
 mod identity;
+pub(crate) mod nameserver;
 mod network;
 mod nginx;
 mod origin;

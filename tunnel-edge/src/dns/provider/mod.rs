@@ -1,5 +1,7 @@
 //! Where records are published: one small trait, and what implements it.
 
+mod rfc2136;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
@@ -23,7 +25,8 @@ pub(crate) trait Provider: Debug + Send + Sync {
         known: Option<u32>,
     ) -> BoxFuture<'a, Result<Reading, ProviderError>>;
 
-    /// Makes one change as a whole, if what it expects still holds.
+    /// Makes one change as a whole, if what it expects still holds. Several may be under way at
+    /// once, for different names; the provider sees to it that they are not too many.
     fn apply<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Applied, ProviderError>>;
 }
 

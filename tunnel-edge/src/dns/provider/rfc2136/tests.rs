@@ -1,0 +1,7 @@
+//! The provider against BIND and Knot, and against a path that meddles.
+
+mod changes;
+mod meddling;
+mod reading;
+mod refusals;
+mod support;

@@ -11,11 +11,13 @@
 //! * `accept`, `admit`: from a packet to a session.
 //! * `registry`: which session reaches which cluster.
 //! * [`ingress`] turns callers into streams.
+//! * `address_limit`: how many connections one address may have.
 //! * `upstream`: what compute planes may call here.
 //! * `reset_key`: how a restarted edge ends old connections.
 //! * `status`, `metrics`: what can be seen of it.
 
 mod accept;
+mod address_limit;
 mod admit;
 pub mod config;
 mod dns;

@@ -1,9 +1,8 @@
 //! Ingresses: listeners that turn callers into streams, one module for each kind.
 //!
-//! `Ingresses` opens and closes them as the configuration says. `arrival`, `address_limit`: what all
-//! callers' connections go through.
+//! `Ingresses` opens and closes them as the configuration says. `arrival`: what all callers'
+//! connections go through.
 
-mod address_limit;
 mod arrival;
 pub mod http;
 mod tcp;
@@ -20,10 +19,10 @@ use relay::listen::{BindError, bind_tcp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::address_limit::AddressLimit;
 use crate::config::{HttpSettings, Ingress, IngressKind};
 use crate::metrics::EdgeMetrics;
 use crate::registry::Registry;
-use address_limit::AddressLimit;
 use http::{HttpIngress, HttpIngressConfig, HttpMetrics};
 use tcp::TcpIngress;
 

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::address_limit::{AddressGuard, AddressLimit};
 use super::arrival::{arrive, is_announced};
+use crate::address_limit::{AddressGuard, AddressLimit};
 
 use crate::config::{Ingress, TcpSettings};
 use crate::metrics::EdgeMetrics;

@@ -79,7 +79,7 @@ use self::limits::REFUSALS;
 use self::link::Link;
 use self::metrics::IngressMetrics;
 use self::origin::Origins;
-use super::address_limit::AddressLimit;
+use crate::address_limit::AddressLimit;
 use crate::config::{Callers, Connections, HttpSettings};
 
 pub use self::metrics::HttpMetrics;

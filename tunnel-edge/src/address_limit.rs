@@ -11,7 +11,7 @@ type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// Counts the connections of each address.
 #[derive(Clone, Debug)]
-pub(super) struct AddressLimit {
+pub(crate) struct AddressLimit {
     /// None if there is no limit, and nothing is counted.
     max: Option<usize>,
     counts: Counts,
@@ -19,10 +19,10 @@ pub(super) struct AddressLimit {
 
 /// One connection that is counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct AddressGuard(Option<(IpAddr, Counts)>);
+pub(crate) struct AddressGuard(Option<(IpAddr, Counts)>);
 
 impl AddressLimit {
-    pub(super) fn new(max: Option<usize>) -> Self {
+    pub(crate) fn new(max: Option<usize>) -> Self {
         Self {
             max,
             counts: Arc::default(),
@@ -30,7 +30,7 @@ impl AddressLimit {
     }
 
     /// Counts one more connection of this address; `None` if it has as many as it may.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<AddressGuard> {
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<AddressGuard> {
         let Some(max) = self.max else {
             return Some(AddressGuard(None));
         };

@@ -1,6 +1,11 @@
 //! Where records are published: one small trait, and what implements it.
 
+pub(crate) mod embedded;
 mod rfc2136;
+mod serial;
+mod text;
+mod whole_file;
+mod zone;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

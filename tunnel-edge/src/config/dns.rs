@@ -105,6 +105,11 @@ pub enum TsigAlgorithm {
 pub struct ZonefileSettings {
     /// The file that is written.
     pub path: PathBuf,
+    /// The name servers of the zone, if the file is to be the whole of it; empty if it is to be
+    /// included into a zone file.
+    pub nameservers: Vec<LowerName>,
+    /// The mailbox of whoever is responsible for the zone, if the file is to be the whole of it.
+    pub contact: LowerName,
 }
 
 pub(super) const KEYS: &[&str] = &[
@@ -131,7 +136,7 @@ pub(super) const RFC2136_KEYS: &[&str] = &[
     "transfer",
     "timeout",
 ];
-pub(super) const ZONEFILE_KEYS: &[&str] = &["path"];
+pub(super) const ZONEFILE_KEYS: &[&str] = &["path", "nameservers", "contact"];
 
 /// Where the embedded server answers if nothing is stated.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 53);
@@ -194,6 +199,7 @@ pub(super) fn read(reading: &Reading<'_>) -> (Option<DnsSettings>, Vec<Stated<So
     );
     let zonefile = zonefile(
         &reading.section("dns.zonefile"),
+        zone.as_ref(),
         matches!(kind, Some(Kind::Zonefile)),
     );
     let (provider, listeners) = match kind {
@@ -277,13 +283,7 @@ fn embedded(
     let hint = "name what the parent zone delegates to, e.g. nameservers = \"ns1.example.com\" below [dns.embedded]";
     let nameservers = section.some_with("nameservers", hint, |text, _| name(text));
     section.unique(&nameservers, "delegates to");
-    let contact = section
-        .read_with("contact", |text, _| mailbox(text))
-        .or_else(|| {
-            let hostmaster = Name::from_ascii("hostmaster").ok()?;
-            let zone = Name::from(zone?.clone());
-            hostmaster.append_domain(&zone).ok().map(LowerName::from)
-        });
+    let contact = contact(section, zone);
     let settings = || {
         Some(EmbeddedSettings {
             listen: listen.iter().map(|stated| stated.value).collect(),
@@ -292,6 +292,15 @@ fn embedded(
         })
     };
     (settings(), listen)
+}
+
+fn contact(section: &Section<'_>, zone: Option<&LowerName>) -> Option<LowerName> {
+    let stated = section.read_with("contact", |text, _| mailbox(text));
+    stated.or_else(|| {
+        let hostmaster = Name::from_ascii("hostmaster").ok()?;
+        let zone = Name::from(zone?.clone());
+        hostmaster.append_domain(&zone).ok().map(LowerName::from)
+    })
 }
 
 fn rfc2136(section: &Section<'_>, chosen: bool) -> Option<Rfc2136Settings> {
@@ -331,7 +340,11 @@ fn rfc2136(section: &Section<'_>, chosen: bool) -> Option<Rfc2136Settings> {
     })
 }
 
-fn zonefile(section: &Section<'_>, chosen: bool) -> Option<ZonefileSettings> {
+fn zonefile(
+    section: &Section<'_>,
+    zone: Option<&LowerName>,
+    chosen: bool,
+) -> Option<ZonefileSettings> {
     if !chosen && !section.is_stated() {
         return None;
     }
@@ -339,8 +352,20 @@ fn zonefile(section: &Section<'_>, chosen: bool) -> Option<ZonefileSettings> {
         "path",
         "name the file to write, e.g. path = \"apps.example.com.zone\" below [dns.zonefile]",
     );
+    let path = section.path("path");
+    let nameservers = if section.has("nameservers") {
+        let hint =
+            "name what the parent zone delegates to, or leave the key out for a file to include";
+        section.some_with("nameservers", hint, |text, _| name(text))
+    } else {
+        Vec::new()
+    };
+    section.unique(&nameservers, "delegates to");
+    let contact = contact(section, zone);
     Some(ZonefileSettings {
-        path: section.path("path")?,
+        path: path?,
+        nameservers: nameservers.into_iter().map(|stated| stated.value).collect(),
+        contact: contact?,
     })
 }
 

@@ -83,6 +83,7 @@ nameservers = ["ns1.example.com", "ns2.example.com"]
 contact = "dns.admin@example.com"
 [dns.zonefile]
 path = "zone"
+nameservers = "ns1.example.com"
 "#
     );
     let read_of =
@@ -118,7 +119,9 @@ path = "zone"
     assert_eq!(
         read_of("zonefile").provider,
         DnsProvider::Zonefile(ZonefileSettings {
-            path: PathBuf::from("/etc/zone")
+            path: PathBuf::from("/etc/zone"),
+            nameservers: vec![lower("ns1.example.com.")],
+            contact: lower("hostmaster.apps.example.com."),
         })
     );
     let DnsProvider::Embedded(embedded) = read_of("embedded").provider else {
@@ -301,6 +304,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "dns.zonefile",
         "path = 1",
         "dns.zonefile.path: expected a string, found the integer 1",
+    ),
+    (
+        "dns.zonefile",
+        "nameservers = []",
+        "dns.zonefile.nameservers: is empty; name what the parent zone delegates to, or leave the key out for a file to include",
+    ),
+    (
+        "dns.zonefile",
+        "contact = \"@\"",
+        "dns.zonefile.contact: \"\" is no DNS name; write one such as apps.example.com",
     ),
 ];
 

@@ -6,6 +6,7 @@ mod serial;
 mod text;
 mod whole_file;
 mod zone;
+pub(crate) mod zonefile;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod client;
 mod config;
+mod dns;
 mod edge;
 mod logging;
 mod pair;
@@ -48,6 +49,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Show what a running edge or client is doing.
     Status(status::StatusArgs),
+    /// Show what an edge publishes in DNS, what it would change there, or make it do so now.
+    Dns(dns::DnsArgs),
     /// Measure what a tunnel on this machine carries, over each transport.
     Bench(bench::BenchArgs),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Certs(args) => certs::run(args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status::run(args),
+        Command::Dns(args) => dns::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     done.unwrap_or_else(|error| {

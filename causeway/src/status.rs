@@ -16,10 +16,10 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use address::Configured;
 pub(crate) use address::{AdminAddress, reachable};
-pub(crate) use fetch::{FetchError, Report, fetch};
-pub(crate) use table::printable;
+use address::{ConfigError, Configured};
+pub(crate) use fetch::{FetchError, Report, ask, fetch, foreign};
+pub(crate) use table::{Table, printable};
 use view::{Paint, View};
 
 /// Where an edge and a client listen for this command unless configured otherwise.
@@ -55,24 +55,16 @@ pub(crate) struct StatusArgs {
 
 /// Runs the command. It builds its own runtime, so it must not be called within one.
 pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let addresses = match (&args.admin, &args.config) {
-        (Some(address), _) => vec![address.clone()],
-        (None, Some(file)) => match address::of_config(file) {
-            Ok(Configured { address, mistakes }) => {
-                if let Some(mistakes) = mistakes {
-                    eprintln!("{}", note(file, &mistakes));
-                }
-                vec![address]
-            }
-            Err(problem) => {
-                eprintln!("{problem}");
-                return Ok(ExitCode::from(crate::check::EXIT_CONFIGURATION));
-            }
-        },
-        (None, None) => DEFAULT_ADDRESSES
+    let addresses = match stated_address(args.admin.as_ref(), args.config.as_deref()) {
+        Ok(Some(address)) => vec![address],
+        Ok(None) => DEFAULT_ADDRESSES
             .iter()
             .map(|address| address.parse().expect("the defaults are addresses"))
             .collect(),
+        Err(problem) => {
+            eprintln!("{problem}");
+            return Ok(ExitCode::from(crate::check::EXIT_CONFIGURATION));
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -90,6 +82,21 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         Err(error) => Err(error),
         Ok(()) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The process that --admin or --config names. What is wrong with the rest of the file is told.
+pub(crate) fn stated_address(
+    admin: Option<&AdminAddress>,
+    config: Option<&Path>,
+) -> Result<Option<AdminAddress>, ConfigError> {
+    let (None, Some(file)) = (admin, config) else {
+        return Ok(admin.cloned());
+    };
+    let Configured { address, mistakes } = address::of_config(file)?;
+    if let Some(mistakes) = mistakes {
+        eprintln!("{}", note(file, &mistakes));
+    }
+    Ok(Some(address))
 }
 
 /// What is said of a file that a start or a reload would refuse.
@@ -234,13 +241,13 @@ fn paint() -> Paint {
     }
 }
 
-fn put(text: &str) -> io::Result<()> {
+pub(crate) fn put(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

@@ -44,7 +44,7 @@ pub(super) struct Configured {
 
 /// Why a configuration file does not say where its process can be asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConfigError {
+pub(crate) enum ConfigError {
     #[error(transparent)]
     Wrong(#[from] Problems),
     #[error(

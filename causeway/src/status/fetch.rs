@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -18,7 +18,7 @@ use relay::settings::Host;
 
 use super::address::AdminAddress;
 
-/// For all of it. `/readyz` and `/api/status` answer from memory.
+/// For each question. `/readyz` and `/api/status` answer from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most that is read of an answer.
@@ -45,9 +45,13 @@ pub(crate) enum FetchError {
         error: io::Error,
     },
     #[error(
-        "{address} takes connections but does not answer within 5 s: its process hangs or is stopped"
+        "{address} takes connections but does not answer within {} s: its process hangs or is stopped",
+        patience.as_secs()
     )]
-    Silent { address: AdminAddress },
+    Silent {
+        address: AdminAddress,
+        patience: Duration,
+    },
     #[error("{address} broke off: {error}")]
     Broken {
         address: AdminAddress,
@@ -81,33 +85,25 @@ impl Report {
 
 /// Asks for `/api/status` and `/readyz`.
 pub(crate) async fn fetch(address: &AdminAddress) -> Result<Report, FetchError> {
-    let asked = async {
-        let status = get(address, "/api/status").await?;
-        let status = match status {
-            (StatusCode::OK, body) => parse(address, &body)?,
-            (code, body) => return Err(foreign(address, "/api/status", code, &body)),
-        };
-        let (ready, not_ready) = match get(address, "/readyz").await? {
-            (StatusCode::OK, _) => (true, Vec::new()),
-            (StatusCode::SERVICE_UNAVAILABLE, body) => {
-                let reasons = String::from_utf8_lossy(&body);
-                (false, reasons.lines().map(str::to_owned).collect())
-            }
-            (code, body) => return Err(foreign(address, "/readyz", code, &body)),
-        };
-        Ok(Report {
-            address: address.clone(),
-            status,
-            not_ready,
-            ready,
-        })
+    let status = get(address, "/api/status").await?;
+    let status = match status {
+        (StatusCode::OK, body) => parse(address, &body)?,
+        (code, body) => return Err(foreign(address, "/api/status", code, &body)),
     };
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(report) => report,
-        Err(_) => Err(FetchError::Silent {
-            address: address.clone(),
-        }),
-    }
+    let (ready, not_ready) = match get(address, "/readyz").await? {
+        (StatusCode::OK, _) => (true, Vec::new()),
+        (StatusCode::SERVICE_UNAVAILABLE, body) => {
+            let reasons = String::from_utf8_lossy(&body);
+            (false, reasons.lines().map(str::to_owned).collect())
+        }
+        (code, body) => return Err(foreign(address, "/readyz", code, &body)),
+    };
+    Ok(Report {
+        address: address.clone(),
+        status,
+        not_ready,
+        ready,
+    })
 }
 
 fn parse(address: &AdminAddress, body: &[u8]) -> Result<Map<String, Value>, FetchError> {
@@ -120,7 +116,13 @@ fn parse(address: &AdminAddress, body: &[u8]) -> Result<Map<String, Value>, Fetc
     }
 }
 
-fn foreign(address: &AdminAddress, path: &str, code: StatusCode, body: &[u8]) -> FetchError {
+/// Who answers so is none of ours.
+pub(crate) fn foreign(
+    address: &AdminAddress,
+    path: &str,
+    code: StatusCode,
+    body: &[u8],
+) -> FetchError {
     let text = String::from_utf8_lossy(body);
     let line: String = text
         .lines()
@@ -137,6 +139,30 @@ fn foreign(address: &AdminAddress, path: &str, code: StatusCode, body: &[u8]) ->
 }
 
 async fn get(address: &AdminAddress, path: &str) -> Result<(StatusCode, Bytes), FetchError> {
+    ask(address, Method::GET, path, PATIENCE).await
+}
+
+/// Asks one thing, and waits for the whole answer for as long as `patience`.
+pub(crate) async fn ask(
+    address: &AdminAddress,
+    method: Method,
+    path: &str,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let answered = tokio::time::timeout(patience, answer_to(address, method, path)).await;
+    answered.unwrap_or_else(|_| {
+        Err(FetchError::Silent {
+            address: address.clone(),
+            patience,
+        })
+    })
+}
+
+async fn answer_to(
+    address: &AdminAddress,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, Bytes), FetchError> {
     let unreachable = |error| FetchError::Unreachable {
         address: address.clone(),
         error,
@@ -147,11 +173,13 @@ async fn get(address: &AdminAddress, path: &str) -> Result<(StatusCode, Bytes), 
                 Host::Ip(ip) => TcpStream::connect((*ip, tcp.port)).await,
                 Host::Name(name) => TcpStream::connect((name.as_str(), tcp.port)).await,
             };
-            exchange(connected.map_err(unreachable)?, &tcp.to_string(), path).await
+            let connected = connected.map_err(unreachable)?;
+            exchange(connected, &tcp.to_string(), method, path).await
         }
         AdminAddress::Unix(socket) => {
             let connected = UnixStream::connect(socket).await;
-            exchange(connected.map_err(unreachable)?, "localhost", path).await
+            let connected = connected.map_err(unreachable)?;
+            exchange(connected, "localhost", method, path).await
         }
     };
     answer.map_err(|error| FetchError::Broken {
@@ -163,13 +191,16 @@ async fn get(address: &AdminAddress, path: &str) -> Result<(StatusCode, Bytes), 
 async fn exchange<IO>(
     io: IO,
     host: &str,
+    method: Method,
     path: &str,
 ) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, host)
         .body(Empty::<Bytes>::new())?;
     // Takes the sender with it: the connection ends when it is dropped.

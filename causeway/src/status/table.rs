@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 /// Rows under headings. A column in which no row says anything is left out.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(headings: &[&'static str]) -> Self {
+    pub(crate) fn new(headings: &[&'static str]) -> Self {
         Self {
             headings: headings.to_vec(),
             rows: Vec::new(),
@@ -18,14 +18,14 @@ impl Table {
     }
 
     /// Adds a row; its cells stand for the headings, in order.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.headings.len(), "a cell for each heading");
         self.rows
             .push(cells.iter().map(|cell| printable(cell)).collect());
     }
 
     /// The lines, each after `indent`.
-    pub(super) fn render(&self, indent: &str) -> String {
+    pub(crate) fn render(&self, indent: &str) -> String {
         let columns: Vec<(usize, usize)> = (0..self.headings.len())
             .filter(|&column| self.rows.iter().any(|row| !row[column].is_empty()))
             .map(|column| {

@@ -1,0 +1,163 @@
+//! Plans and rounds, for people.
+
+use std::fmt::Write;
+
+use super::answer::{Change, Foreign, Held, Name, Plan, Set, State};
+use crate::status::{Table, printable};
+
+/// What would be changed, name by name, and what would not, and why.
+pub(super) fn plan(plan: &Plan) -> String {
+    let mut text = format!(
+        "{} ({}): {} to change, {} held back, {} of others\n",
+        printable(&plan.zone),
+        printable(&plan.provider),
+        plan.changes.len(),
+        plan.held.len(),
+        plan.foreign.len()
+    );
+    let mut changes = Table::new(&["act", "name", "type", "from", "to"]);
+    for Change { act, name, sets } in &plan.changes {
+        for set in sets {
+            // The record that says whose the name is goes with it.
+            if set.name == *name {
+                let (from, to) = (records(set.from.as_ref()), records(set.to.as_ref()));
+                changes.row(vec![act.clone(), name.clone(), set.kind.clone(), from, to]);
+            }
+        }
+    }
+    section(&mut text, "to change", plan.changes.len(), &changes);
+    held(&mut text, &plan.held);
+    let mut foreign = Table::new(&["name", "why"]);
+    for Foreign { name, why } in &plan.foreign {
+        foreign.row(vec![name.clone(), why.clone()]);
+    }
+    section(
+        &mut text,
+        "of others, left as they are",
+        plan.foreign.len(),
+        &foreign,
+    );
+    text
+}
+
+/// Records as in a zone file: `-` is there and should not be, `+` should be there and is not.
+pub(super) fn diff(plan: &Plan) -> String {
+    let mut text = String::new();
+    for set in plan.changes.iter().flat_map(|change| &change.sets) {
+        let lines = |set: Option<&Set>| -> Vec<(u32, String)> {
+            let set = set.map(|set| (set.ttl, &set.data));
+            let set = set.into_iter();
+            set.flat_map(|(ttl, data)| data.iter().map(move |data| (ttl, data.clone())))
+                .collect()
+        };
+        let (from, to) = (lines(set.from.as_ref()), lines(set.to.as_ref()));
+        let mut line = |sign: char, (ttl, data): &(u32, String)| {
+            let (name, kind, data) = (printable(&set.name), printable(&set.kind), printable(data));
+            let quote = if kind == "TXT" { "\"" } else { "" };
+            let _ = writeln!(text, "{sign} {name} {ttl} IN {kind} {quote}{data}{quote}");
+        };
+        from.iter()
+            .filter(|record| !to.contains(record))
+            .for_each(|record| line('-', record));
+        to.iter()
+            .filter(|record| !from.contains(record))
+            .for_each(|record| line('+', record));
+    }
+    for held in &plan.held {
+        let (name, why) = (printable(&held.name), printable(&why_held(held)));
+        let _ = writeln!(text, "; {name} is to go: {why}");
+    }
+    for Foreign { name, why } in &plan.foreign {
+        let (name, why) = (printable(name), printable(why));
+        let _ = writeln!(text, "; {name} is another's: {why}");
+    }
+    text
+}
+
+/// What the round that was asked for has done.
+pub(super) fn applied(state: &State) -> String {
+    let mut text = format!(
+        "{} ({})",
+        printable(&state.zone),
+        printable(&state.provider)
+    );
+    if let Some(serial) = state.serial {
+        let _ = write!(text, ", serial {serial}");
+    }
+    match &state.last_round {
+        None => text.push_str(": no round has ended yet\n"),
+        Some(round) => {
+            let _ = writeln!(
+                text,
+                ": round {} in {:.0} ms: {} added, {} updated, {} repaired, {} removed, {} overtaken, {} failed",
+                printable(&round.outcome),
+                round.took_ms,
+                round.added,
+                round.updated,
+                round.repaired,
+                round.removed,
+                round.overtaken,
+                round.failed
+            );
+            if let Some(message) = &round.message {
+                let _ = writeln!(text, "  {}", printable(message));
+            }
+        }
+    }
+    let mut names = Table::new(&["name", "for", "state", "why"]);
+    let mut count = 0;
+    for Name {
+        name,
+        purpose,
+        state,
+        why,
+    } in &state.names
+    {
+        if state != "in_sync" {
+            count += 1;
+            let why = why.clone().unwrap_or_default();
+            names.row(vec![name.clone(), purpose.clone(), state.clone(), why]);
+        }
+    }
+    let _ = writeln!(
+        text,
+        "{} of {} names in sync",
+        state.names.len() - count,
+        state.names.len()
+    );
+    section(&mut text, "not in sync", count, &names);
+    held(&mut text, &state.held);
+    text
+}
+
+fn held(text: &mut String, held: &[Held]) {
+    let mut table = Table::new(&["name", "for", "why"]);
+    for held in held {
+        table.row(vec![
+            held.name.clone(),
+            held.purpose.clone(),
+            why_held(held),
+        ]);
+    }
+    section(text, "to go, but held back", held.len(), &table);
+}
+
+fn why_held(held: &Held) -> String {
+    match &held.until {
+        Some(until) => format!("{}, until {until}", held.because),
+        None => held.because.clone(),
+    }
+}
+
+fn section(text: &mut String, heading: &str, rows: usize, table: &Table) {
+    if rows > 0 {
+        let _ = write!(text, "\n{heading}:\n{}", table.render("  "));
+    }
+}
+
+fn records(set: Option<&Set>) -> String {
+    set.map_or_else(
+        || "none".to_owned(),
+        |set| format!("{} ({} s)", set.data.join(", "), set.ttl),
+    )
+}

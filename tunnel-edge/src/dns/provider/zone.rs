@@ -31,13 +31,13 @@ pub(super) struct Zone {
 
 /// Who answers for a zone: what its SOA and NS records say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Authority {
+pub(super) struct Authority {
     /// Never empty; the first is the primary.
-    pub(crate) nameservers: Vec<Name>,
+    pub(super) nameservers: Vec<Name>,
     /// The mailbox of who runs it, its @ written as a dot.
-    pub(crate) contact: Name,
+    pub(super) contact: Name,
     /// In seconds: how long others may keep that there is no such name (RFC 2308).
-    pub(crate) negative_ttl: u32,
+    pub(super) negative_ttl: u32,
 }
 
 /// What became of a change.
@@ -66,6 +66,17 @@ pub(super) enum Unwritable {
     Set(LowerName, RecordType),
     #[error("{0}: a time to live of {1} s is too long (RFC 2181, section 8)")]
     Ttl(LowerName, u32),
+}
+
+impl Authority {
+    pub(super) fn new(nameservers: &[LowerName], contact: &LowerName, negative_ttl: u32) -> Self {
+        let names = nameservers.iter();
+        Self {
+            nameservers: names.map(|name| Name::from(name.clone())).collect(),
+            contact: Name::from(contact.clone()),
+            negative_ttl,
+        }
+    }
 }
 
 impl Zone {

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::text::{self, TextError};
 use super::zone::{Authority, Outcome, Zone};
 use super::{Applied, BoxFuture, Provider, ProviderError, Reading, Reason, serial, whole_file};
+use crate::config::{DnsSettings, ZonefileSettings};
 use crate::dns::records::{Change, Records};
 
 /// How many changes may wait, and are written together at most.
@@ -38,13 +39,16 @@ pub(super) struct Zonefile {
     path: PathBuf,
 }
 
-/// With an `authority` the file is a whole zone; without one it is for `$INCLUDE` into a zone.
+/// With name servers the file is a whole zone; without them it is for `$INCLUDE` into a zone.
 pub(crate) fn start(
-    origin: &LowerName,
-    authority: Option<Authority>,
-    path: &Path,
+    dns: &DnsSettings,
+    settings: &ZonefileSettings,
 ) -> io::Result<Arc<dyn Provider>> {
-    Ok(Arc::new(Zonefile::start(origin, authority, path)?))
+    let nameservers = &settings.nameservers;
+    let authority = || Authority::new(nameservers, &settings.contact, dns.negative_ttl);
+    let authority = (!nameservers.is_empty()).then(authority);
+    let file = Zonefile::start(&dns.zone, authority, &settings.path)?;
+    Ok(Arc::new(file))
 }
 
 #[derive(Debug)]
@@ -54,6 +58,7 @@ enum Work {
 }
 
 impl Zonefile {
+    /// With an `authority` the file is a whole zone.
     fn start(origin: &LowerName, authority: Option<Authority>, path: &Path) -> io::Result<Self> {
         let (work, waiting) = mpsc::channel(MOST_WAITING);
         let keeper = Keeper {

@@ -37,6 +37,7 @@ use tokio::task::JoinSet;
 use super::text::{self, TextError};
 use super::zone::{Authority, Outcome, Zone};
 use super::{Applied, BoxFuture, Provider, ProviderError, Reading, Reason, serial};
+use crate::config::{DnsSettings, EmbeddedSettings};
 use crate::dns::records::{Change, Key, Records};
 pub(crate) use bind::NameServerBindError;
 use bind::Pair;
@@ -82,18 +83,19 @@ impl Debug for Embedded {
     }
 }
 
-/// Binds, and answers for `origin` from then on, first of all with what the state directory has.
+/// Binds, and answers for the zone from then on, first of all with what the state directory has.
 pub(crate) fn start(
-    origin: &LowerName,
-    authority: Authority,
-    listen: &[SocketAddr],
+    dns: &DnsSettings,
+    settings: &EmbeddedSettings,
     state_dir: &Path,
     registry: &mut Registry,
 ) -> Result<Arc<dyn Provider>, EmbeddedError> {
-    let embedded = Embedded::start(origin, authority, listen, state_dir, registry)?;
+    let authority = Authority::new(&settings.nameservers, &settings.contact, dns.negative_ttl);
+    let listen = &settings.listen;
+    let embedded = Embedded::start(&dns.zone, authority, listen, state_dir, registry)?;
     let addresses = embedded.addresses.iter().map(ToString::to_string);
     tracing::info!(
-        zone = %origin, serial = embedded.keeper.book().zone.serial(),
+        zone = %dns.zone, serial = embedded.keeper.book().zone.serial(),
         listen = addresses.collect::<Vec<_>>().join(", "), "name server started"
     );
     Ok(Arc::new(embedded))

@@ -257,7 +257,11 @@ impl Pair {
                         | Event::Idle
                         | Event::Suspect
                         | Event::RoundTrip(_) => {}
-                        Event::Services(_) | Event::Draining | Event::Closed(_) | Event::Dead => {
+                        Event::Services(_)
+                        | Event::Edges(_)
+                        | Event::Draining
+                        | Event::Closed(_)
+                        | Event::Dead => {
                             panic!("{event:?}")
                         }
                     }

@@ -400,6 +400,21 @@ impl Session {
             .with(|session, _| session.announce_services(services));
     }
 
+    /// Tells the peer which edges there are from now on, `host:port` each: the first 64.
+    pub fn announce_edges(&self, edges: Vec<String>) {
+        self.shared.with(|session, _| session.announce_edges(edges));
+    }
+
+    /// What the peer tells of edges; `None` until it has told any.
+    pub fn edges(&self) -> watch::Receiver<Option<Vec<String>>> {
+        self.shared.edges()
+    }
+
+    /// Whether an answer to a Ping is overdue.
+    pub fn is_suspect(&self) -> bool {
+        self.shared.with(|session, now| session.is_suspect(now))
+    }
+
     /// Opens no more streams, asks the peer not to either, and waits until the last is over or
     /// `grace` has passed; then closes.
     pub async fn drain(&self, grace: Duration) {
@@ -449,7 +464,7 @@ impl Session {
                 .shared
                 .with(|session, _| session.rtt())
                 .unwrap_or_else(|| connection.rtt()),
-            suspect: self.shared.with(|session, now| session.is_suspect(now)),
+            suspect: self.is_suspect(),
             silence: self
                 .shared
                 .with(|session, now| now.saturating_duration_since(session.last_heard())),

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     /// The last live stream is over.
     idle: Notify,
     services: watch::Sender<Vec<ServiceInfo>>,
+    /// What the peer told of edges; `None` until it did.
+    edges: watch::Sender<Option<Vec<String>>>,
     draining: CancellationToken,
     suspect: watch::Sender<bool>,
     closed: CancellationToken,
@@ -134,6 +136,7 @@ impl Shared {
             room: Notify::new(),
             idle: Notify::new(),
             services: watch::Sender::new(services),
+            edges: watch::Sender::new(None),
             draining: CancellationToken::new(),
             suspect: watch::Sender::new(false),
             closed: CancellationToken::new(),
@@ -194,6 +197,9 @@ impl Shared {
             Event::Idle => self.idle.notify_waiters(),
             Event::Services(services) => {
                 self.services.send_replace(services);
+            }
+            Event::Edges(edges) => {
+                self.edges.send_replace(Some(edges));
             }
             Event::Draining => self.draining.cancel(),
             Event::RoundTrip(rtt) => {
@@ -430,6 +436,10 @@ impl Shared {
     /// Cancelled when the peer has answered a Ping: a round trip worked.
     pub(super) fn answered(&self) -> &CancellationToken {
         &self.answered
+    }
+
+    pub(super) fn edges(&self) -> watch::Receiver<Option<Vec<String>>> {
+        self.edges.subscribe()
     }
 
     pub(super) fn services(&self) -> watch::Receiver<Vec<ServiceInfo>> {

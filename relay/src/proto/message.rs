@@ -60,6 +60,8 @@ pub enum Control {
     },
     /// The services that the sender exposes from now on, and how they are.
     HealthReport(Vec<ServiceInfo>),
+    /// Every edge that the client may keep sessions with, `host:port` each, at most [`MAX_EDGES`].
+    EdgeList(Vec<String>),
     /// The last message of a connection.
     Close(Close),
     /// A message of a kind that this version does not know; ignored.
@@ -81,6 +83,7 @@ impl Control {
             Self::Reset { .. } => "reset",
             Self::Drain { .. } => "drain",
             Self::HealthReport(_) => "health_report",
+            Self::EdgeList(_) => "edge_list",
             Self::Close(_) => "close",
             Self::Unknown => "unknown",
         }
@@ -134,6 +137,9 @@ pub struct Hello {
 
 /// How many older sessions may live on beside a new one.
 pub const MAX_BESIDE: usize = 8;
+
+/// How many edges a client is told of.
+pub const MAX_EDGES: usize = 64;
 
 /// See [`Control::HelloAck`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,7 +33,8 @@ pub use health::{HealthReason, HealthState, MAX_HEALTH_DETAIL, ServiceHealth};
 pub use ids::{Attempt, Generation, Instance, Opener, ReplicaId, SessionId, StreamId, WorkerHint};
 pub use message::{
     Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Echo, Hello,
-    HelloAck, Limits, MAX_BESIDE, MAX_PADDING, Open, ServiceInfo, StreamAnswer, StreamHeader,
+    HelloAck, Limits, MAX_BESIDE, MAX_EDGES, MAX_PADDING, Open, ServiceInfo, StreamAnswer,
+    StreamHeader,
 };
 pub use name::{InvalidServiceName, ServiceName};
 pub use parse::ParseError;

@@ -10,7 +10,8 @@ use super::health::ServiceHealth;
 use super::ids::{Attempt, Generation, Instance, SessionId, StreamId, WorkerHint};
 use super::message::{
     Ack, AppProtocol, Attach, Caller, Close, Continue, ContinueMode, Control, Echo, Hello,
-    HelloAck, Limits, MAX_BESIDE, MAX_PADDING, Open, ServiceInfo, StreamAnswer, StreamHeader,
+    HelloAck, Limits, MAX_BESIDE, MAX_EDGES, MAX_PADDING, Open, ServiceInfo, StreamAnswer,
+    StreamHeader,
 };
 use super::version::{Features, Version, VersionRange};
 use super::wire;
@@ -76,6 +77,10 @@ impl Control {
                 grace: millis(m.grace_ms),
             },
             Kind::HealthReport(m) => Self::HealthReport(services(m.services)?),
+            Kind::EdgeList(m) if m.edges.len() > MAX_EDGES => {
+                return Err(field("edges", "more than 64 edges"));
+            }
+            Kind::EdgeList(m) => Self::EdgeList(m.edges),
             Kind::Close(m) => Self::Close(Close {
                 code: CloseCode::from_number(m.code),
                 message: plain(m.message),
@@ -138,6 +143,9 @@ impl Control {
             }),
             Self::HealthReport(services) => Kind::HealthReport(wire::HealthReport {
                 services: services.iter().map(Into::into).collect(),
+            }),
+            Self::EdgeList(edges) => Kind::EdgeList(wire::EdgeList {
+                edges: edges.clone(),
             }),
             Self::Close(m) => Kind::Close(wire::Close {
                 code: m.code.number(),

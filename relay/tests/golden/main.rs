@@ -38,7 +38,7 @@ fn control_messages() {
         .iter()
         .map(|(_, value)| value.label())
         .collect();
-    assert_eq!(labels.len(), 12, "every kind is there: {labels:?}");
+    assert_eq!(labels.len(), 13, "every kind is there: {labels:?}");
 }
 
 #[test]

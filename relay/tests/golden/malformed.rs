@@ -39,6 +39,7 @@ pub(crate) const MALFORMED: &[(&str, &str)] = &[
         "control/hello-short-beside",
         "field beside: has 16 bytes, not 15",
     ),
+    ("control/edge-list-of-65", "field edges: more than 64 edges"),
     (
         "control/hello-beside-nine",
         "field beside: more than 8 sessions",

@@ -124,6 +124,14 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
         ),
         ("health-report-of-nothing", Control::HealthReport(vec![])),
         (
+            "edge-list",
+            Control::EdgeList(vec![
+                "edge-1.example.com:443".to_owned(),
+                "[2001:db8::1]:7443".to_owned(),
+            ]),
+        ),
+        ("edge-list-of-nothing", Control::EdgeList(vec![])),
+        (
             "close",
             close(CloseCode::Overload, "full", Some(Duration::from_secs(5))),
         ),

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::proto::{Close, Echo, Limits, Opener, ResetCode, ServiceInfo, StreamId};
+use crate::proto::{Close, Echo, Limits, MAX_EDGES, Opener, ResetCode, ServiceInfo, StreamId};
 use crate::session::budget::{GrowthBudget, ProcessBudget};
 use crate::session::liveness::{Liveness, LivenessConfig};
 use crate::session::ranges::SeenIds;
@@ -57,6 +57,8 @@ pub enum Event {
     Idle,
     /// The initiator's services, as they are from now on.
     Services(Vec<ServiceInfo>),
+    /// Every edge that a client may keep sessions with, as the responder tells now.
+    Edges(Vec<String>),
     /// The peer is stopping.
     Draining,
     /// The peer's answer to a Ping is overdue.
@@ -140,6 +142,7 @@ struct Outbox {
     streams: VecDeque<StreamId>,
     later: VecDeque<(Instant, StreamId)>,
     services: Option<Vec<ServiceInfo>>,
+    edges: Option<Vec<String>>,
     drain: Option<Duration>,
 }
 
@@ -281,6 +284,12 @@ impl SessionState {
     /// Tells the peer which services there are from now on.
     pub fn announce_services(&mut self, services: Vec<ServiceInfo>) {
         self.outbox.services = Some(services);
+    }
+
+    /// Tells the peer of every edge that there is from now on: the first [`MAX_EDGES`].
+    pub fn announce_edges(&mut self, mut edges: Vec<String>) {
+        edges.truncate(MAX_EDGES);
+        self.outbox.edges = Some(edges);
     }
 
     /// Opens nothing more, and asks the peer not to either.

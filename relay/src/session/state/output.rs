@@ -96,6 +96,9 @@ impl SessionState {
         if let Some(services) = self.outbox.services.take() {
             return Some(Control::HealthReport(services));
         }
+        if let Some(edges) = self.outbox.edges.take() {
+            return Some(Control::EdgeList(edges));
+        }
         let grace = self.outbox.drain.take()?;
         Some(Control::Drain { grace })
     }
@@ -109,9 +112,10 @@ impl SessionState {
             streams,
             later: _,
             services,
+            edges,
             drain,
         } = &self.outbox;
-        let anything = ping.is_some() || pong.is_some() || services.is_some();
+        let anything = ping.is_some() || pong.is_some() || services.is_some() || edges.is_some();
         anything || !over.is_empty() || !streams.is_empty() || drain.is_some()
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Event, Over, SessionState, wrong};
-use crate::proto::{Ack, Control, ResetCode, StreamId};
+use crate::proto::{Ack, Control, Opener, ResetCode, StreamId};
 use crate::session::Violation;
 use crate::session::stream::{LiveStream, Phase, ResetBy};
 use crate::session::tx::RELEASE_AFTER;
@@ -50,6 +50,11 @@ impl SessionState {
                 self.events.push_back(Event::Draining);
             }
             Control::HealthReport(services) => self.events.push_back(Event::Services(services)),
+            // Only a responder is an edge; from another it means as little as an unknown message.
+            Control::EdgeList(edges) if self.config.side == Opener::Initiator => {
+                self.events.push_back(Event::Edges(edges));
+            }
+            Control::EdgeList(_) => {}
             Control::Close(close) => self.events.push_back(Event::Closed(close)),
             Control::Unknown => {}
         }

@@ -94,13 +94,7 @@ mod tests {
             (&full.ingresses, &full.upstreams)
         );
         let differing = tunnel_edge::config::Config::restart_keys(&plain, &full);
-        let no_defaults = [
-            "listen.advertise",
-            "telemetry.listen",
-            "audit.file",
-            "dns",
-            "workers",
-        ];
+        let no_defaults = ["telemetry.listen", "audit.file", "dns", "workers"];
         assert!(
             differing.iter().all(|key| no_defaults.contains(key)),
             "{differing:?}"
@@ -117,6 +111,7 @@ mod tests {
         let no_defaults = [
             "edge.srv",
             "edge.connect_to",
+            "edge.suffix",
             "resolver",
             "telemetry.listen",
             "audit.file",

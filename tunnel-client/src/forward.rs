@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use relay::driver::OpenRequest;
+use relay::driver::{OpenError, OpenRequest, Stream};
 use relay::listen::{BindError, Listener};
 use relay::pump::{LocalEnd, Socket, pump, tune};
 use relay::settings::ListenAddr;
 use relay::{Caller, ServiceName, WorkerHandle};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -226,11 +226,6 @@ async fn serve(
     socket: Socket,
 ) {
     let Destination { service, sockets } = destination;
-    let Ok(session) = timeout(SESSION_WAIT, link.session()).await else {
-        metrics.forwarded("no_session");
-        tracing::warn!(%service, "a caller is reset: no session with an edge");
-        return reset(socket);
-    };
     let request = OpenRequest {
         service: service.clone(),
         caller: Caller {
@@ -239,9 +234,14 @@ async fn serve(
         },
         traceparent: None,
     };
-    let stream = match session.open(request).await {
+    let stream = match open(link, request).await {
         Ok(stream) => stream,
-        Err(error) => {
+        Err(NotOpened::NoSession) => {
+            metrics.forwarded("no_session");
+            tracing::warn!(%service, "a caller is reset: no session with an edge");
+            return reset(socket);
+        }
+        Err(NotOpened::NoStream(error)) => {
             metrics.forwarded("not_opened");
             tracing::warn!(%service, %error, "a caller is reset: no stream");
             return reset(socket);
@@ -256,6 +256,40 @@ async fn serve(
         Err(_) => "reset",
     });
     span.in_scope(|| tracing::debug!(%pumped, "caller over"));
+}
+
+/// Why a caller has no stream.
+enum NotOpened {
+    NoSession,
+    NoStream(OpenError),
+}
+
+/// A stream in any session, and in the next one if a session ends or is left at this very moment:
+/// nothing of an open that failed was sent that could have had an effect.
+async fn open(link: &Link, request: OpenRequest) -> Result<Stream, NotOpened> {
+    let deadline = Instant::now() + SESSION_WAIT;
+    let mut tried = Vec::new();
+    let mut failed = NotOpened::NoSession;
+    loop {
+        let Ok(session) = timeout_at(deadline, link.session(&tried)).await else {
+            return Err(failed);
+        };
+        let error = match session.open(request.clone()).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        failed = NotOpened::NoStream(error);
+        tried.push(session.id());
+        match error {
+            OpenError::SessionClosed | OpenError::Draining => {}
+            // It had its time. Another session need not be as full, if there is one.
+            OpenError::TooManyStreams | OpenError::Timeout => {
+                if link.session_now(&tried).is_none() {
+                    return Err(failed);
+                }
+            }
+        }
+    }
 }
 
 fn reset(socket: Socket) {

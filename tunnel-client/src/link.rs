@@ -1,21 +1,24 @@
-//! The session that there is now, and where its keeper stands: what the rest of the client sees.
+//! The sessions that there are now, and where their keepers stand: what the rest of the client sees.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use relay::Session;
+use relay::proto::SessionId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What others see of the keeper's work.
+/// What others see of the keepers' work. Each keeper has a slot of its own.
 #[derive(Debug)]
 pub(crate) struct Link {
-    session: watch::Sender<Option<Live>>,
-    dialing: Mutex<Dialing>,
+    sessions: watch::Sender<Vec<Option<Live>>>,
+    dialing: Mutex<Vec<Dialing>>,
+    next: AtomicUsize,
 }
 
-/// The session that there is.
+/// A session that there is.
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
     pub(crate) session: Session,
@@ -24,7 +27,7 @@ pub(crate) struct Live {
     pub(crate) since: SystemTime,
 }
 
-/// Where the keeper stands.
+/// Where a keeper stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialing {
     pub(crate) state: DialState,
@@ -39,35 +42,52 @@ pub(crate) enum DialState {
     Dialing,
     Connected,
     Waiting,
+    /// Other keepers have a session with every edge that there is, or are looking for one.
+    Idle,
 }
 
 impl Link {
-    pub(crate) fn new() -> Arc<Self> {
+    /// With so many slots, at least one.
+    pub(crate) fn new(slots: usize) -> Arc<Self> {
+        let dialing = |slot| Dialing {
+            state: match slot {
+                0 => DialState::Dialing,
+                _ => DialState::Idle,
+            },
+            attempt: 0,
+            last_error: None,
+            next_attempt: None,
+        };
         Arc::new(Self {
-            session: watch::Sender::new(None),
-            dialing: Mutex::new(Dialing {
-                state: DialState::Dialing,
-                attempt: 0,
-                last_error: None,
-                next_attempt: None,
-            }),
+            sessions: watch::Sender::new(vec![None; slots]),
+            dialing: Mutex::new((0..slots).map(dialing).collect()),
+            next: AtomicUsize::new(0),
         })
     }
 
-    /// The session, if there is one now.
-    pub(crate) fn live(&self) -> Option<Live> {
-        self.session
-            .borrow()
-            .clone()
-            .filter(|live| live.session.is_open())
+    /// Every session that there is now, in the order of the slots.
+    pub(crate) fn live(&self) -> Vec<Live> {
+        let sessions = self.sessions.borrow();
+        let live = sessions.iter().flatten();
+        live.filter(|live| live.session.is_open())
+            .cloned()
+            .collect()
     }
 
-    /// The session, as soon as there is one whose edge is not stopping. Cancel-safe.
-    pub(crate) async fn session(&self) -> Session {
-        let mut watched = self.session.subscribe();
+    /// The session of one slot, if there is one now.
+    pub(crate) fn live_in(&self, slot: usize) -> Option<Live> {
+        let live = self.sessions.borrow().get(slot)?.clone();
+        live.filter(|live| live.session.is_open())
+    }
+
+    /// A session for a new stream, in turn, as soon as there is one whose edge is not stopping and that
+    /// was not `tried`. Cancel-safe.
+    pub(crate) async fn session(&self, tried: &[SessionId]) -> Session {
+        let mut watched = self.sessions.subscribe();
         loop {
-            if let Some(live) = self.live().filter(|live| !live.session.is_peer_draining()) {
-                return live.session;
+            watched.mark_unchanged();
+            if let Some(session) = self.session_now(tried) {
+                return session;
             }
             if watched.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -75,17 +95,30 @@ impl Link {
         }
     }
 
-    /// There is another session now, or none.
-    pub(crate) fn set_session(&self, live: Option<Live>) {
-        self.session.send_replace(live);
+    /// The same, if there is one now.
+    pub(crate) fn session_now(&self, tried: &[SessionId]) -> Option<Session> {
+        let mut live = self.live();
+        live.retain(|live| !live.session.is_peer_draining() && !tried.contains(&live.session.id()));
+        // One that may be dead is only better than none.
+        if live.iter().any(|live| !live.session.is_suspect()) {
+            live.retain(|live| !live.session.is_suspect());
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let chosen = turn.checked_rem(live.len())?;
+        Some(live.swap_remove(chosen).session)
     }
 
-    /// Where the keeper stands.
-    pub(crate) fn dialing(&self) -> Dialing {
+    /// A slot has another session now, or none.
+    pub(crate) fn set_session(&self, slot: usize, live: Option<Live>) {
+        self.sessions.send_modify(|sessions| sessions[slot] = live);
+    }
+
+    /// Where each keeper stands.
+    pub(crate) fn dialing(&self) -> Vec<Dialing> {
         self.dialing.lock().clone()
     }
 
-    pub(crate) fn update(&self, update: impl FnOnce(&mut Dialing)) {
-        update(&mut self.dialing.lock());
+    pub(crate) fn update(&self, slot: usize, update: impl FnOnce(&mut Dialing)) {
+        update(&mut self.dialing.lock()[slot]);
     }
 }

@@ -12,6 +12,8 @@ use relay::transport::TransportKind;
 pub(crate) struct ClientMetrics {
     attempts: Family<Attempted, Counter>,
     moves: Family<MovedTo, Counter>,
+    connected: Gauge,
+    left: Family<Left, Counter>,
     lookups: Family<LookedUp, Counter>,
     candidates: Gauge,
     stale: Gauge,
@@ -33,6 +35,11 @@ struct MovedTo {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Left {
+    because: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LookedUp {
     kind: &'static str,
     outcome: &'static str,
@@ -48,6 +55,8 @@ impl ClientMetrics {
         let metrics = Self {
             attempts: Family::default(),
             moves: Family::default(),
+            connected: Gauge::default(),
+            left: Family::default(),
             lookups: Family::default(),
             candidates: Gauge::default(),
             stale: Gauge::default(),
@@ -64,6 +73,16 @@ impl ClientMetrics {
             "causeway_transport_moves",
             "Sessions that were begun beside an older one because another transport is better",
             metrics.moves.clone(),
+        );
+        registry.register(
+            "causeway_edges_connected",
+            "Different edges that there is a session with, not counting those that are only drained",
+            metrics.connected.clone(),
+        );
+        registry.register(
+            "causeway_edges_left",
+            "Edges whose session was left for another's, by reason",
+            metrics.left.clone(),
         );
         registry.register(
             "causeway_discovery_lookups",
@@ -106,6 +125,15 @@ impl ClientMetrics {
 
     pub(crate) fn moved(&self, to: TransportKind) {
         self.moves.get_or_create(&MovedTo { to: to.label() }).inc();
+    }
+
+    /// So many edges there is a session with.
+    pub(crate) fn connected(&self, edges: usize) {
+        self.connected.set(i64::try_from(edges).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn left(&self, because: &'static str) {
+        self.left.get_or_create(&Left { because }).inc();
     }
 
     pub(crate) fn looked_up(&self, kind: &'static str, outcome: &'static str) {

@@ -24,7 +24,7 @@ use crate::dial::{Dialer, QuicDialer, TcpDialer};
 use crate::discover::Discovery;
 use crate::expose::Exposes;
 use crate::forward::{Forwards, MAX_CALLERS};
-use crate::keep::{Keeper, Retired};
+use crate::keep::{Claims, Keeper, Retired};
 use crate::link::Link;
 use crate::metrics::ClientMetrics;
 use crate::replica::{Replica, ReplicaError};
@@ -122,7 +122,8 @@ pub async fn run(
     let watch = file.as_ref().map(|_| watch(&sources)).transpose()?;
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
     let workers = Workers::start(config.workers, "worker").map_err(StartError::Threads)?;
-    let link = Link::new();
+    let edges = usize::from(config.edge.edges);
+    let link = Link::new(edges);
     let retired = Arc::new(Retired::default());
     let exposes = Arc::new(Exposes::new(metrics.clone()));
     let forwards = Forwards::new(workers.first().clone(), link.clone(), metrics.clone());
@@ -149,6 +150,7 @@ pub async fn run(
         exposes = config.exposes.len(), forwards = config.forwards.len(), "client started"
     );
     let keeper = Keeper {
+        slot: 0,
         discovery,
         dialer: Dialer {
             quic: QuicDialer {
@@ -173,6 +175,8 @@ pub async fn run(
         metrics,
         link,
         retired,
+        claims: Claims::new(),
+        attempts: Arc::default(),
     };
     let grace = config.session.drain;
     let (served, keep) = (CancellationToken::new(), stop.clone());
@@ -181,7 +185,7 @@ pub async fn run(
         tokio::spawn(listeners.serve(Admin::new(status, &workers, registry), served.clone()));
     let mut keeping = workers.first().spawn(async move {
         tokio::select! {
-            () = keeper.run(keep, grace) => {}
+            () = keeper.run(edges, keep, grace) => {}
             never = discoverer.run() => match never {},
         }
     });

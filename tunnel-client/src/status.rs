@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use certs::Material;
 use certs::validity::rfc3339;
-use relay::Session;
 use relay::admin::{Readiness, Told};
 use relay::settings::{ListenAddr, Reloads};
 use serde_json::{Value, json};
@@ -14,8 +13,8 @@ use tokio::time::Instant;
 use crate::discover::{Discovery, ToldName};
 use crate::expose::Exposes;
 use crate::forward::Forwards;
-use crate::keep::Retired;
-use crate::link::{DialState, Link, Live};
+use crate::keep::{Leaving, Retired};
+use crate::link::{DialState, Dialing, Link, Live};
 
 /// Everything that is told, and where it comes from.
 #[derive(Debug)]
@@ -64,12 +63,15 @@ impl Told for Status {
         })
     }
 
-    /// Ready is a client through whose session a round trip has worked.
+    /// Ready is a client through one of whose sessions a round trip has worked.
     fn readiness(&self) -> Readiness {
-        let reason = match self.link.live() {
-            Some(live) if live.session.is_answered() => return Readiness::Ready,
+        let live = self.link.live();
+        if live.iter().any(|live| live.session.is_answered()) {
+            return Readiness::Ready;
+        }
+        let reason = match live.first() {
             Some(live) => format!("the edge {} has not answered a ping yet", live.edge),
-            None => match self.link.dialing().last_error {
+            None => match self.foremost().last_error {
                 Some(error) => format!("no session with an edge: {error}"),
                 None => "no session with an edge yet".to_owned(),
             },
@@ -112,23 +114,41 @@ impl Status {
         })
     }
 
+    /// Where the keeper stands that has got farthest, and each of them.
     fn dialing(&self) -> Value {
-        let dialing = self.link.dialing();
-        let remaining = dialing
-            .next_attempt
-            .filter(|_| dialing.state == DialState::Waiting)
-            .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64);
-        json!({
-            "state": match dialing.state {
-                DialState::Dialing => "dialing",
-                DialState::Connected => "connected",
-                DialState::Waiting => "waiting",
-            },
-            "attempt": dialing.attempt,
-            "last_error": dialing.last_error,
-            "next_attempt_in_ms": remaining,
-        })
+        let mut told = dialing(&self.foremost());
+        let all = self.link.dialing();
+        told["slots"] = all.iter().map(dialing).collect();
+        told
     }
+
+    fn foremost(&self) -> Dialing {
+        let far = |it: &Dialing| match it.state {
+            DialState::Connected => 0,
+            DialState::Dialing | DialState::Waiting => 1,
+            DialState::Idle => 2,
+        };
+        let all = self.link.dialing().into_iter();
+        all.min_by_key(far).expect("there is at least one slot")
+    }
+}
+
+fn dialing(dialing: &Dialing) -> Value {
+    let remaining = dialing
+        .next_attempt
+        .filter(|_| dialing.state == DialState::Waiting)
+        .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64);
+    json!({
+        "state": match dialing.state {
+            DialState::Dialing => "dialing",
+            DialState::Connected => "connected",
+            DialState::Waiting => "waiting",
+            DialState::Idle => "idle",
+        },
+        "attempt": dialing.attempt,
+        "last_error": dialing.last_error,
+        "next_attempt_in_ms": remaining,
+    })
 }
 
 fn session(live: &Live) -> Value {
@@ -151,10 +171,11 @@ fn session(live: &Live) -> Value {
 }
 
 /// A session that takes no new streams.
-fn retired(session: &Session) -> Value {
-    let snapshot = session.snapshot();
+fn retired(leaving: &Leaving) -> Value {
+    let snapshot = leaving.session.snapshot();
     json!({
-        "id": session.id().to_string(),
+        "id": leaving.session.id().to_string(),
+        "peer": leaving.edge,
         "transport": snapshot.transport.label(),
         "remote": snapshot.remote.to_string(),
         "suspect": snapshot.suspect,

@@ -11,7 +11,7 @@ use relay::proto::{
 };
 use relay::transport::{Connection, ConnectionLost};
 use relay::{CloseCode, Session, WorkerHandle, Workers};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,15 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 /// What a client reads that finds no place.
 const FULL: &str = "this edge has as many sessions as it may, or as it may of this cluster";
 
+/// What clients are told of edges, `host:port` each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ToldEdges {
+    /// Where they reach this very edge; empty: where they did.
+    pub(crate) advertise: Vec<String>,
+    /// Every edge that they may keep sessions with; empty: whatever they know.
+    pub(crate) edges: Vec<String>,
+}
+
 /// What every admission needs.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -38,7 +47,8 @@ pub(crate) struct Admission {
     pub(crate) instance: Instance,
     pub(crate) limits: Limits,
     pub(crate) options: SessionOptions,
-    pub(crate) advertise: Vec<String>,
+    /// Where clients reach this edge, and every edge; changes with the configuration.
+    pub(crate) told: watch::Receiver<ToldEdges>,
     pub(crate) handshake_timeout: Duration,
     /// Every admitted session, and every handshake under way.
     pub(crate) tasks: TaskTracker,
@@ -198,6 +208,7 @@ impl Admission {
         };
         let closed = tokio::select! {
             closed = session.closed() => closed,
+            never = self.tell(&session) => match never {},
             () = self.stop.cancelled() => {
                 session.drain(self.grace).await;
                 session.closed().await
@@ -206,6 +217,23 @@ impl Admission {
         drop(registered);
         session.finished().await;
         tracing::info!(%closed, "client disconnected");
+    }
+
+    /// Tells a client of every edge, now and whenever that changes.
+    async fn tell(&self, session: &Session) -> std::convert::Infallible {
+        let mut told = self.told.clone();
+        let mut last = Vec::new();
+        loop {
+            let edges = told.borrow_and_update().edges.clone();
+            // Where nothing is configured, nothing is said: the client goes by what it knows.
+            if edges != last {
+                session.announce_edges(edges.clone());
+                last = edges;
+            }
+            if told.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     async fn handshake_in_time(
@@ -270,7 +298,7 @@ impl Admission {
             attempt: hello.attempt,
             limits: self.limits,
             worker_hint: Some(self.workers.hint(worker)),
-            advertise: self.advertise.clone(),
+            advertise: self.told.borrow().advertise.clone(),
         };
         let established = pending.accept(ack).await?;
         Ok(Admitted {

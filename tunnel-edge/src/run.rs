@@ -18,16 +18,18 @@ use relay::listen::BindError;
 use relay::memory::process_budget;
 use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
-use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
+use relay::settings::{
+    HostPort, ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch,
+};
 use relay::transport::over_tcp;
 use relay::transport::quic::{self, UnusableTls};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch as changing};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{TunnelBindError, TunnelListener, TunnelSetup};
-use crate::admit::Admission;
+use crate::admit::{Admission, ToldEdges};
 use crate::config::Config;
 use crate::ingress::Ingresses;
 use crate::ingress::http::HttpMetrics;
@@ -178,6 +180,7 @@ pub async fn run(
         edge = %name, tunnel = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), admin = status.admin.as_ref().map(ToString::to_string),
         ingresses = config.ingresses.len(), upstreams = config.upstreams.len(), "edge started"
     );
+    let told = changing::Sender::new(told_edges(&config));
     let admission = Arc::new(Admission {
         workers: workers.clone(),
         registry: sessions,
@@ -187,7 +190,7 @@ pub async fn run(
         instance: Instance::from_bytes(rand::random()),
         limits: limits(&config.session),
         options: SessionOptions::new(&config.session, budget, relay_metrics, audit.clone()),
-        advertise: config.advertise.iter().map(ToString::to_string).collect(),
+        told: told.subscribe(),
         handshake_timeout: config.session.handshake_timeout,
         tasks: TaskTracker::new(),
         stop: stop.clone(),
@@ -205,7 +208,11 @@ pub async fn run(
     let serving = tokio::spawn(listeners.serve(admin, served.clone()));
 
     started_with(status.admin.as_ref());
-    let apply = async |new: Config| apply(&config, &new, &ingresses, &upstreams);
+    let apply = async |new: Config| {
+        apply(&config, &new, &ingresses, &upstreams)?;
+        told.send_replace(told_edges(&new));
+        Ok(())
+    };
     let reloading = reload_when_changed(&file, watch, &reloads, Config::load, apply);
     let _: Option<std::convert::Infallible> = stop.run_until_cancelled(reloading).await;
 
@@ -247,6 +254,15 @@ fn edge_name(config: &Config, material: &Material) -> Result<Label, StartError> 
             dir: config.identity_dir.clone(),
             found: material.identity().to_string(),
         }),
+    }
+}
+
+/// What clients are told.
+fn told_edges(config: &Config) -> ToldEdges {
+    let listed = |addresses: &[HostPort]| addresses.iter().map(ToString::to_string).collect();
+    ToldEdges {
+        advertise: listed(&config.advertise),
+        edges: listed(&config.edges),
     }
 }
 

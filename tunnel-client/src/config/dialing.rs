@@ -8,7 +8,14 @@ use relay::settings::{Host, HostPort, Section, Stated, format_duration};
 use relay::transport::TransportKind;
 
 /// The keys of `[edge]`.
-pub(super) const EDGE_KEYS: &[&str] = &["address", "srv", "connect_to", "transport", "edges"];
+pub(super) const EDGE_KEYS: &[&str] = &[
+    "address",
+    "srv",
+    "connect_to",
+    "suffix",
+    "transport",
+    "edges",
+];
 
 /// The keys of `[backoff]`.
 pub(super) const BACKOFF_KEYS: &[&str] = &["initial", "max", "stable_after"];
@@ -24,9 +31,11 @@ pub struct EdgeSettings {
     pub srv: Vec<String>,
     /// Where sockets go instead of where the names lead. Empty, the default: where they lead.
     pub connect_to: Vec<ConnectTo>,
+    /// Which of the names that an edge tells are believed.
+    pub suffix: Suffix,
     /// What carries sessions.
     pub transport: Transport,
-    /// To how many edges sessions are kept, 1 to 8. Default 2; one is kept today.
+    /// To how many different edges sessions are kept, 1 to 8. Default 2.
     pub edges: u8,
 }
 
@@ -37,6 +46,19 @@ pub struct ConnectTo {
     pub ip: IpAddr,
     /// The port; `None`: the port that belongs to the name.
     pub port: Option<u16>,
+}
+
+/// Which of the edges that an edge tells of are believed. Whoever they turn out to be must prove by a
+/// certificate to be an edge; this bounds whom the client speaks to before that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Suffix {
+    /// Names within the domains of those that are configured; literal addresses only where no name is
+    /// configured at all.
+    OfNames,
+    /// This name and names below it.
+    Stated(String),
+    /// None.
+    Off,
 }
 
 /// What carries a session.
@@ -87,6 +109,7 @@ impl EdgeSettings {
         section.unique(&addresses, "dials");
         let connect_to = section.each_with("connect_to", |text, _| ConnectTo::read(text));
         section.unique(&connect_to, "connects to");
+        let suffix = section.read_with("suffix", |text, _| Suffix::read(text));
         let transport = section.read_with("transport", |text, _| Transport::read(text));
         let edges = section.count("edges", 2, 1..=8);
         let nowhere = addresses.is_empty() && srv.is_empty();
@@ -94,6 +117,7 @@ impl EdgeSettings {
             addresses: (!nowhere).then(|| values(addresses))?,
             srv: values(srv),
             connect_to: values(connect_to),
+            suffix: suffix.unwrap_or(Suffix::OfNames),
             transport: transport.unwrap_or(Transport::Auto),
             edges: u8::try_from(edges).ok()?,
         })
@@ -102,6 +126,21 @@ impl EdgeSettings {
 
 fn values<T>(stated: Vec<Stated<T>>) -> Vec<T> {
     stated.into_iter().map(|stated| stated.value).collect()
+}
+
+impl Suffix {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let stated = text.strip_prefix('.').unwrap_or(text);
+        match stated.parse() {
+            Ok(Host::Name(name)) => Ok(Self::Stated(name)),
+            Ok(Host::Ip(_)) | Err(_) => Err(format!(
+                "{text:?} is no domain; write it like edges.example.com, or \"off\""
+            )),
+        }
+    }
 }
 
 /// `_causeway._tcp` in front, unless a service is stated.

@@ -21,7 +21,7 @@ use relay::settings::{
     TableSchema, TelemetrySettings, load,
 };
 
-pub use dialing::{BackoffSettings, ConnectTo, EdgeSettings, Transport};
+pub use dialing::{BackoffSettings, ConnectTo, EdgeSettings, Suffix, Transport};
 pub use resolver::ResolverSettings;
 pub use services::{CallerSockets, Expose, Forward};
 
@@ -203,6 +203,7 @@ impl Config {
             addresses,
             srv,
             connect_to,
+            suffix,
             transport,
             edges,
         } = edge;
@@ -212,6 +213,7 @@ impl Config {
             ("edge.address", *addresses != new.edge.addresses),
             ("edge.srv", *srv != new.edge.srv),
             ("edge.connect_to", *connect_to != new.edge.connect_to),
+            ("edge.suffix", *suffix != new.edge.suffix),
             ("edge.transport", *transport != new.edge.transport),
             ("edge.edges", *edges != new.edge.edges),
             ("resolver", *resolver != new.resolver),

@@ -218,6 +218,10 @@ const WRONG: &[(&str, &str)] = &[
         "client.toml:5:13: edge.transport: unknown value \"tcp\"; expected one of auto, quic, tls, yamux, h2",
     ),
     (
+        "suffix = \"10.0.0.1\"",
+        "client.toml:5:10: edge.suffix: \"10.0.0.1\" is no domain; write it like edges.example.com, or \"off\"",
+    ),
+    (
         "connect_to = \"edge.internal\"",
         "client.toml:5:14: edge.connect_to: \"edge.internal\" is a name; connect_to takes IP addresses, such as 10.1.2.3 or [2001:db8::1]:7443, and address the names",
     ),
@@ -255,7 +259,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "colour = \"x\"",
-        "client.toml:5:1: edge.colour: unknown key; [edge] has address, srv, connect_to, transport, edges",
+        "client.toml:5:1: edge.colour: unknown key; [edge] has address, srv, connect_to, suffix, transport, edges",
     ),
     (
         "[admin]\nlisten = \"0.0.0.0:7490\"",

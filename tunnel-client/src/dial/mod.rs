@@ -56,6 +56,11 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
+    /// The name that the edge has proved.
+    pub(crate) fn edge(&self) -> &str {
+        &self.edge
+    }
+
     /// The round trip of its handshake.
     pub(crate) fn rtt(&self) -> Duration {
         self.dialled.connection().rtt()

@@ -8,14 +8,20 @@ use tokio::time::Instant;
 
 use super::Candidate;
 use super::book::{Book, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
+use super::order::in_turn;
+use super::pushed::Pushed;
 use crate::config::EdgeSettings;
 
 /// The priority of the first address that is stated: behind those that SRV records can have.
 const FIRST_ADDRESS: u32 = 1 << 16;
 
+/// And of the first that an edge has told of.
+const FIRST_TOLD: u32 = 1 << 17;
+
 /// Everything that has to be known.
 pub(super) fn questions<'a>(
     edge: &'a EdgeSettings,
+    pushed: &'a Pushed,
     book: &'a Book,
     now: Instant,
 ) -> impl Iterator<Item = Question> + 'a {
@@ -33,13 +39,22 @@ pub(super) fn questions<'a>(
             Ok(Host::Ip(_)) | Err(_) => None,
         });
     // Where sockets go somewhere else anyway, nobody needs to know where names lead.
+    let told = pushed.edges().filter_map(|at| match &at.host {
+        Host::Name(name) => Some(Question::Target(name.clone())),
+        Host::Ip(_) => None,
+    });
     let wanted =
         |question: &Question| edge.connect_to.is_empty() || matches!(question, Question::Srv(_));
-    directly.chain(behind).filter(wanted)
+    directly.chain(behind).chain(told).filter(wanted)
 }
 
 /// Everything that is known to be an edge, nothing twice.
-pub(super) fn candidates(edge: &EdgeSettings, book: &Book, now: Instant) -> Vec<Candidate> {
+pub(super) fn candidates(
+    edge: &EdgeSettings,
+    pushed: &Pushed,
+    book: &Book,
+    now: Instant,
+) -> Vec<Candidate> {
     let target = |target: Target| {
         let at = HostPort {
             host: target.host.parse().ok()?,
@@ -61,9 +76,25 @@ pub(super) fn candidates(edge: &EdgeSettings, book: &Book, now: Instant) -> Vec<
     let targets = targets(edge, book, now).into_iter().filter_map(target);
     // In the order in which they are stated, and behind every target.
     let addresses = edge.addresses.iter().zip(FIRST_ADDRESS..).map(address);
+    // Sockets that go elsewhere anyway are no others for another name.
+    let told = pushed.edges().take(if edge.connect_to.is_empty() {
+        MAX_TARGETS
+    } else {
+        0
+    });
+    let told = told.zip(FIRST_TOLD..).map(|(at, priority)| Candidate {
+        at: at.clone(),
+        addresses: addresses_of(edge, book, at, Question::Target, now),
+        priority,
+        weight: 0,
+    });
     let mut seen = BTreeSet::new();
     let mut is_new = |it: &Candidate| !it.addresses.is_empty() && seen.insert(it.at.clone());
-    targets.chain(addresses).filter(|it| is_new(it)).collect()
+    targets
+        .chain(addresses)
+        .chain(told)
+        .filter(|it| is_new(it))
+        .collect()
 }
 
 /// What the SRV records lead to, in a stable order.
@@ -104,7 +135,7 @@ fn addresses_of(
         Host::Ip(ip) => vec![(*ip, at.port).into()],
         Host::Name(name) => match book.records(&question(name.clone()), now) {
             Some(Records::Addresses(addresses)) => {
-                let addresses = in_turn(addresses).into_iter().take(MAX_ADDRESSES);
+                let addresses = by_family(addresses).into_iter().take(MAX_ADDRESSES);
                 addresses.map(|ip| (ip, at.port).into()).collect()
             }
             Some(Records::Targets(_)) | None => Vec::new(),
@@ -112,12 +143,10 @@ fn addresses_of(
     }
 }
 
-/// One of each family after the other, IPv6 first (RFC 8305 §4).
-fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().partition(|ip| ip.is_ipv6());
-    let most = v6.len().max(v4.len());
-    let at = |nth: usize| [v6.get(nth), v4.get(nth)];
-    (0..most).flat_map(at).flatten().copied().collect()
+/// One of each family after the other, so that a bound leaves some of both.
+fn by_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let (v6, v4) = addresses.iter().partition(|ip| ip.is_ipv6());
+    in_turn(v6, v4)
 }
 
 #[cfg(test)]
@@ -126,13 +155,14 @@ mod tests {
 
     use super::super::book::Answer;
     use super::*;
-    use crate::config::{ConnectTo, ResolverSettings, Transport};
+    use crate::config::{ConnectTo, ResolverSettings, Suffix, Transport};
 
     fn edge(addresses: &[&str], srv: &[&str], connect_to: &[ConnectTo]) -> EdgeSettings {
         EdgeSettings {
             addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
             srv: srv.iter().map(ToString::to_string).collect(),
             connect_to: connect_to.to_vec(),
+            suffix: Suffix::OfNames,
             transport: Transport::Auto,
             edges: 1,
         }
@@ -146,7 +176,7 @@ mod tests {
         let now = Instant::now();
         let mut book = Book::new(&ResolverSettings::default());
         loop {
-            let wanted: BTreeSet<_> = questions(edge, &book, now).collect();
+            let wanted: BTreeSet<_> = questions(edge, &Pushed::default(), &book, now).collect();
             book.want(&wanted, now);
             let due = book.take_due(now);
             if due.is_empty() {
@@ -186,7 +216,7 @@ mod tests {
                 "2001:db8::2",
             ])
         });
-        let found = candidates(&edge, &book, now);
+        let found = candidates(&edge, &Pushed::default(), &book, now);
         let told: Vec<_> = found
             .iter()
             .map(|it| (it.at.to_string(), it.priority))
@@ -224,7 +254,7 @@ mod tests {
             Question::Target(_) => addresses(&["192.0.2.2"]),
             Question::Host(_) => None,
         });
-        let found = candidates(&edge, &book, now);
+        let found = candidates(&edge, &Pushed::default(), &book, now);
         let told: Vec<_> = found
             .iter()
             .map(|it| (it.at.to_string(), it.priority, it.weight))
@@ -252,7 +282,7 @@ mod tests {
             }
             Question::Host(_) => None,
         });
-        let found = candidates(&edge, &book, now);
+        let found = candidates(&edge, &Pushed::default(), &book, now);
         assert_eq!(found.len(), MAX_TARGETS);
         assert!(found.iter().all(|it| it.addresses.len() == MAX_ADDRESSES));
     }
@@ -266,7 +296,7 @@ mod tests {
         ];
         let edge = edge(&["edge.example.com:7443"], &[], &elsewhere);
         let (book, now) = resolved(&edge, |_| None);
-        let found = candidates(&edge, &book, now);
+        let found = candidates(&edge, &Pushed::default(), &book, now);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].at.to_string(), "edge.example.com:7443");
         let at: Vec<_> = found[0].addresses.iter().map(ToString::to_string).collect();

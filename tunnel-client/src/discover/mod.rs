@@ -1,9 +1,10 @@
 //! Where edges are: names become candidates, and stay true while the client runs.
 //!
 //! ```text
-//! [edge] address, srv ──▶ questions ──▶ resolver ──▶ book: fresh, stale, denied, failed
-//!        ▲                                            │
-//!        └────────── targets of SRV records ◀─────────┤
+//! [edge] address, srv,
+//! what edges have told ──▶ questions ──▶ resolver ──▶ book: fresh, stale, denied, failed
+//!                              ▲                     │
+//!                              └── targets of SRV ◀──┤
 //!                                                     ▼
 //!                                        Discovered: candidates, complete or not
 //! ```
@@ -15,6 +16,7 @@ mod assemble;
 mod book;
 mod failure;
 mod order;
+mod pushed;
 mod resolve;
 mod told;
 
@@ -32,9 +34,11 @@ use crate::config::{EdgeSettings, ResolverSettings};
 use crate::metrics::ClientMetrics;
 use assemble::{candidates, questions};
 use book::{Answer, Book, Failure, Question};
+use pushed::Pushed;
 use resolve::Resolver;
+use told::NameState;
 
-pub(crate) use order::in_order;
+pub(crate) use order::{addresses_in_order, in_order};
 pub(crate) use told::ToldName;
 
 /// An edge that may be there, by all that is known.
@@ -56,6 +60,8 @@ pub(crate) struct Discovered {
     pub(crate) candidates: Vec<Candidate>,
     /// Whether every name was answered for, be it long ago: only then is what is missing gone.
     pub(crate) complete: bool,
+    /// Whether every name was asked for, with whatever outcome: what is not known yet may come first.
+    pub(crate) settled: bool,
     /// Every name that was asked for.
     pub(crate) names: Vec<ToldName>,
 }
@@ -82,12 +88,15 @@ impl Discovered {
 #[derive(Clone, Debug)]
 pub(crate) struct Discovery {
     discovered: watch::Receiver<Discovered>,
+    edge: Arc<EdgeSettings>,
+    pushed: watch::Sender<Pushed>,
     hurry: Arc<Notify>,
 }
 
 /// The task's own end.
 pub(crate) struct Discoverer {
-    edge: EdgeSettings,
+    edge: Arc<EdgeSettings>,
+    pushed: watch::Receiver<Pushed>,
     resolver: Resolver,
     book: Book,
     discovered: watch::Sender<Discovered>,
@@ -104,8 +113,11 @@ impl Discovery {
     ) -> (Self, Discoverer) {
         let hurry = Arc::new(Notify::new());
         let (sender, discovered) = watch::channel(Discovered::default());
+        let edge = Arc::new(edge.clone());
+        let (pushing, pushed) = watch::channel(Pushed::default());
         let mut discoverer = Discoverer {
             edge: edge.clone(),
+            pushed,
             resolver: Resolver::new(settings),
             book: Book::new(settings),
             discovered: sender,
@@ -114,7 +126,31 @@ impl Discovery {
         };
         discoverer.ask_for_what_is_wanted();
         discoverer.publish();
-        (Self { discovered, hurry }, discoverer)
+        let discovery = Self {
+            discovered,
+            edge,
+            pushed: pushing,
+            hurry,
+        };
+        (discovery, discoverer)
+    }
+
+    /// An edge has told of all edges. Who told last counts.
+    pub(crate) fn told(&self, list: &[String]) {
+        self.push(|pushed| pushed.told(&self.edge, list));
+    }
+
+    /// The edge that a slot has a session with has told where it can be reached itself.
+    pub(crate) fn advertised(&self, slot: usize, list: &[String]) {
+        self.push(|pushed| pushed.advertised(&self.edge, slot, list));
+    }
+
+    fn push(&self, change: impl FnOnce(&mut Pushed)) {
+        self.pushed.send_if_modified(|pushed| {
+            let before = pushed.clone();
+            change(pushed);
+            *pushed != before
+        });
     }
 
     /// What is known, and whatever it becomes.
@@ -154,6 +190,8 @@ impl Discoverer {
                     self.note(&question, outcome);
                 }
                 () = until(self.book.next_change(Instant::now())) => {}
+                // While nobody can tell any more, nothing changes.
+                Ok(()) = self.pushed.changed() => {}
                 () = self.hurry.notified() => self.book.hurry(Instant::now()),
             }
             self.ask_for_what_is_wanted();
@@ -163,10 +201,9 @@ impl Discoverer {
 
     fn ask_for_what_is_wanted(&mut self) {
         let now = Instant::now();
-        let wanted: BTreeSet<Question> = questions(&self.edge, &self.book, now).collect();
-        self.book.want(&wanted, now);
-        // The targets of what is known already.
-        let wanted: BTreeSet<Question> = questions(&self.edge, &self.book, now).collect();
+        let pushed = self.pushed.borrow_and_update();
+        let wanted = questions(&self.edge, &pushed, &self.book, now);
+        let wanted: BTreeSet<Question> = wanted.collect();
         self.book.want(&wanted, now);
     }
 
@@ -194,10 +231,12 @@ impl Discoverer {
 
     fn publish(&self) {
         let now = Instant::now();
+        let names = self.book.told(now);
         let new = Discovered {
-            candidates: candidates(&self.edge, &self.book, now),
+            settled: names.iter().all(|name| name.state != NameState::Asking),
+            candidates: candidates(&self.edge, &self.pushed.borrow(), &self.book, now),
             complete: self.book.is_complete(now),
-            names: self.book.told(now),
+            names,
         };
         let stale = new.names.iter().filter(|name| name.state.is_stale());
         self.metrics.discovered(new.candidates.len(), stale.count());

@@ -1,5 +1,8 @@
 //! In which order candidates are tried. Pure: chance comes in.
 
+use std::net::SocketAddr;
+
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
 use super::Candidate;
@@ -31,6 +34,27 @@ pub(crate) fn in_order<'a>(candidates: &'a [Candidate], rng: &mut impl Rng) -> V
     ordered
 }
 
+/// A candidate's addresses by chance, so that the clients of a name spread over them; IPv6 and IPv4 in
+/// turn (RFC 8305 §4).
+pub(crate) fn addresses_in_order(candidate: &Candidate, rng: &mut impl Rng) -> Vec<SocketAddr> {
+    let (mut v6, mut v4): (Vec<_>, Vec<_>) =
+        candidate.addresses.iter().partition(|it| it.is_ipv6());
+    v6.shuffle(rng);
+    v4.shuffle(rng);
+    in_turn(v6, v4)
+}
+
+/// The first of each, then the second of each, and so on.
+pub(super) fn in_turn<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut all = Vec::with_capacity(first.len() + second.len());
+    while first.len() + second.len() > 0 {
+        all.extend(first.next());
+        all.extend(second.next());
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -49,6 +73,28 @@ mod tests {
 
     fn names(ordered: &[&Candidate]) -> Vec<String> {
         ordered.iter().map(|it| it.at.host.to_string()).collect()
+    }
+
+    #[test]
+    fn addresses_of_a_name_are_spread_and_families_take_turns() {
+        let mut many = candidate("many", 0, 0);
+        let texts = [
+            "192.0.2.1:1",
+            "192.0.2.2:1",
+            "192.0.2.3:1",
+            "[2001:db8::1]:1",
+            "[2001:db8::2]:1",
+        ];
+        many.addresses = texts.map(|it| it.parse().unwrap()).into();
+        let mut rng = StdRng::seed_from_u64(4);
+        let mut first = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let ordered = addresses_in_order(&many, &mut rng);
+            let families: Vec<_> = ordered.iter().map(SocketAddr::is_ipv6).collect();
+            assert_eq!(families, [true, false, true, false, false]);
+            first.insert(ordered[0]);
+        }
+        assert_eq!(first.len(), 2, "either comes first");
     }
 
     #[test]

@@ -147,7 +147,10 @@ impl Asker {
             let found = lookup.answers().iter().filter_map(|it| it.data.ip_addr());
             found.take(MAX_ADDRESSES)
         });
-        let addresses: Vec<_> = of_each.flatten().collect();
+        let mut addresses: Vec<_> = of_each.flatten().collect();
+        // Servers turn them around with every answer, which is no news.
+        addresses.sort();
+        addresses.dedup();
         if addresses.is_empty() {
             return Err(nothing("addresses", None));
         }

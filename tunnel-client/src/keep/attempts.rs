@@ -12,7 +12,6 @@ use crate::config::BackoffSettings;
 
 /// What is remembered from one attempt to the next.
 pub(super) struct Attempts {
-    pub(super) number: u64,
     pub(super) last_address: Option<SocketAddr>,
     pub(super) hint: Option<WorkerHint>,
     /// Whether the edge has said that it answers Pings ahead of Hello.
@@ -30,7 +29,6 @@ impl Attempts {
             .with_factor(2.0)
             .without_max_times();
         Self {
-            number: 0,
             last_address: None,
             hint: None,
             may_probe: false,

@@ -16,21 +16,27 @@ pub(super) const AS_LONG_AS_IT_TAKES: Duration = Duration::from_millis(u32::MAX 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Retired {
-    sessions: Arc<Mutex<Vec<Session>>>,
+    sessions: Arc<Mutex<Vec<Leaving>>>,
     tasks: TaskTracker,
 }
 
+/// A session that is drained.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) session: Session,
+    /// The edge that it is with.
+    pub(crate) edge: String,
+    /// How long that may take.
+    pub(super) patience: Duration,
+}
+
 impl Retired {
-    /// Lets a session end with its last stream, within `patience` at most, or within `grace` after
+    /// Lets a session end with its last stream, within its patience at most, or within `grace` after
     /// `stop`.
-    pub(super) fn add(
-        &self,
-        session: Session,
-        patience: Duration,
-        stop: CancellationToken,
-        grace: Duration,
-    ) {
-        self.sessions.lock().push(session.clone());
+    pub(super) fn add(&self, leaving: Leaving, stop: CancellationToken, grace: Duration) {
+        let session = leaving.session.clone();
+        let patience = leaving.patience;
+        self.sessions.lock().push(leaving);
         let sessions = self.sessions.clone();
         let span = session.span().clone();
         let ending = async move {
@@ -39,24 +45,28 @@ impl Retired {
                 () = stop.cancelled() => session.drain(grace).await,
             }
             session.finished().await;
-            sessions.lock().retain(|other| other.id() != session.id());
+            sessions
+                .lock()
+                .retain(|other| other.session.id() != session.id());
             tracing::info!("the last stream of a session that was left is over");
         };
         self.tasks.spawn(ending.instrument(span));
     }
 
-    /// Whether the session that there is may live on beside a new one, too.
-    pub(super) fn has_room(&self) -> bool {
-        self.sessions.lock().len() < MAX_BESIDE
+    /// Whether the session that there is with an edge may live on beside a new one, too.
+    pub(super) fn has_room(&self, edge: &str) -> bool {
+        self.ids(edge).len() < MAX_BESIDE
     }
 
-    /// For Hello.
-    pub(super) fn ids(&self) -> Vec<SessionId> {
-        self.sessions.lock().iter().map(Session::id).collect()
+    /// Those with an edge, for Hello.
+    pub(super) fn ids(&self, edge: &str) -> Vec<SessionId> {
+        let sessions = self.sessions.lock();
+        let with = sessions.iter().filter(|leaving| leaving.edge == edge);
+        with.map(|leaving| leaving.session.id()).collect()
     }
 
     /// For status.
-    pub(crate) fn sessions(&self) -> Vec<Session> {
+    pub(crate) fn sessions(&self) -> Vec<Leaving> {
         self.sessions.lock().clone()
     }
 

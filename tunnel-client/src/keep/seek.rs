@@ -8,8 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, Span};
 
 use super::attempts::Attempts;
+use super::claims::Claim;
 use super::preference::{is_good_enough, source_towards};
-use super::{Keeper, LONGEST_RETRY_AFTER, dial_span};
+use super::reach::dial_span;
+use super::{Keeper, LONGEST_RETRY_AFTER};
 use crate::dial::{Connected, Finish, Race, Reached, Way};
 
 /// How often the preferred transport is tried while another one is used, ±10 %.
@@ -21,6 +23,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// A session that is better than the one that there was, or the first.
 pub(super) struct Begun {
     pub(super) reached: Reached,
+    pub(super) claim: Claim,
     pub(super) way: Way,
     pub(super) span: Span,
 }
@@ -29,7 +32,13 @@ impl Keeper {
     /// Waits for a better session than the one that was reached by `way`: over the preferred
     /// transport, if that is another one and measures well, or over any other, if the connection is
     /// suspect; in any case one that full-size packets pass. Cancel-safe: what was begun is closed.
-    pub(super) async fn seek(&self, session: &Session, way: Way, attempts: &mut Attempts) -> Begun {
+    pub(super) async fn seek(
+        &self,
+        session: &Session,
+        edge: &str,
+        way: Way,
+        attempts: &mut Attempts,
+    ) -> Begun {
         if self.transports.len() == 1 {
             // There is nothing else to look for.
             return std::future::pending().await;
@@ -37,7 +46,7 @@ impl Keeper {
         let preferred = self.transports[0];
         loop {
             let look_at = Instant::now() + LOOK.mul_f64(rand::rng().random_range(0.9..=1.1));
-            let has_room = self.retired.has_room();
+            let has_room = self.retired.has_room(edge);
             let found = tokio::select! {
                 () = session.suspect(), if has_room => {
                     let others = self.transports.iter().filter(|other| **other != way.transport);
@@ -72,13 +81,26 @@ impl Keeper {
                 continue;
             };
             let way = connected.way;
-            let mut hello = self.hello(attempts);
+            let found = connected.edge().to_owned();
+            let now = Instant::now();
+            let Some(claim) = self.claims.claim(self.slot, &found, way.address, now) else {
+                // Another edge is at this address by now, and another keeper has it.
+                self.metrics.attempted(way.transport, "duplicate");
+                sleep(AGAIN).await;
+                continue;
+            };
+            let mut hello = self.hello(&found);
             hello.beside.push(session.id());
             let greeting = self.dialer.greet(connected, hello).instrument(span.clone());
             match greeting.await {
                 Ok(reached) => {
                     self.metrics.attempted(way.transport, "reached");
-                    return Begun { reached, way, span };
+                    return Begun {
+                        reached,
+                        claim,
+                        way,
+                        span,
+                    };
                 }
                 Err(error) => {
                     self.metrics.attempted(way.transport, "failed");
@@ -96,10 +118,7 @@ impl Keeper {
     async fn look(&self, ways: Vec<Way>, attempts: &mut Attempts) -> Option<(Connected, Span)> {
         let (dialer, hint, worker) = (self.dialer.clone(), attempts.hint, self.worker.clone());
         let mut race = Race::new(dialer, hint, worker, ways);
-        let mut begin = |way| {
-            attempts.number += 1;
-            dial_span(attempts.number, way)
-        };
+        let mut begin = |way| dial_span(self.next_attempt(), way);
         while let Some(Finish { way, span, outcome }) = race.next(&mut begin).await {
             match outcome {
                 Ok(mut connected) => {

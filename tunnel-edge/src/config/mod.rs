@@ -17,6 +17,7 @@ mod upstream;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use relay::proto::MAX_EDGES;
 use relay::settings::{
     ADMIN_KEYS, AUDIT_KEYS, AdminSettings, AuditSettings, Document, HostPort, ListenAddr, Loaded,
     ORIGIN_KEYS, Problems, Reading, SESSION_KEYS, Schema, SessionSettings, TELEMETRY_KEYS,
@@ -47,6 +48,8 @@ pub struct Config {
     pub tunnel: Vec<SocketAddr>,
     /// The addresses that clients are told to come back to; if empty, the ones that they dialled.
     pub advertise: Vec<HostPort>,
+    /// Every edge that clients are told of, at most 64; if empty, they are told of none.
+    pub edges: Vec<HostPort>,
     /// Liveness and limits of sessions.
     pub session: SessionSettings,
     /// Sessions that may be live at once. Default 10 000.
@@ -86,7 +89,7 @@ pub const SCHEMA: Schema = Schema {
         TableSchema {
             name: "listen",
             repeated: false,
-            keys: &[&["tunnel", "advertise"]],
+            keys: &[&["tunnel", "advertise", "edges"]],
         },
         TableSchema {
             name: "admin",
@@ -202,6 +205,14 @@ impl Config {
         };
         let advertise = listen.each_with("advertise", |text, _| text.parse::<HostPort>());
         reading.unique(&advertise, "advertises");
+        let edges = listen.each_with("edges", |text, _| text.parse::<HostPort>());
+        reading.unique(&edges, "tells of");
+        for (key, stated) in [("advertise", &advertise), ("edges", &edges)] {
+            if stated.len() > MAX_EDGES {
+                let message = format!("has {} addresses; clients take {MAX_EDGES}", stated.len());
+                listen.problem(key, message);
+            }
+        }
         let (admin, admin_used) =
             AdminSettings::read(&reading.section("admin"), ListenAddr::Ip(DEFAULT_ADMIN));
         let (telemetry, telemetry_used) = TelemetrySettings::read(&reading.section("telemetry"));
@@ -242,6 +253,7 @@ impl Config {
             identity_dir: identity_dir?,
             tunnel: tunnel.into_iter().map(|stated| stated.value).collect(),
             advertise: advertise.into_iter().map(|stated| stated.value).collect(),
+            edges: edges.into_iter().map(|stated| stated.value).collect(),
             session,
             max_sessions: count(max_sessions)?,
             max_handshakes: count(max_handshakes)?,
@@ -266,7 +278,8 @@ impl Config {
             identity_dir,
             state_dir,
             tunnel,
-            advertise,
+            advertise: _,
+            edges: _,
             session,
             max_sessions,
             max_handshakes,
@@ -282,7 +295,6 @@ impl Config {
             ("identity.dir", *identity_dir != new.identity_dir),
             ("state_dir", *state_dir != new.state_dir),
             ("listen.tunnel", *tunnel != new.tunnel),
-            ("listen.advertise", *advertise != new.advertise),
             ("session", *session != new.session),
             ("session.max_sessions", *max_sessions != new.max_sessions),
             (

@@ -16,7 +16,7 @@ fn the_smallest_file_takes_every_default() {
     let config = read(SMALLEST).unwrap();
     assert_eq!(config.identity_dir, Path::new("state"));
     assert_eq!(config.tunnel, [DEFAULT_TUNNEL]);
-    assert!(config.advertise.is_empty());
+    assert!(config.advertise.is_empty() && config.edges.is_empty());
     assert_eq!(config.admin.listen, Some(ListenAddr::Ip(DEFAULT_ADMIN)));
     assert_eq!(config.telemetry.listen, None);
     assert_eq!(config.session, SessionSettings::edge());
@@ -33,6 +33,7 @@ dir = "/var/lib/causeway"
 [listen]
 tunnel = ["0.0.0.0:7443", "[::1]:0"]
 advertise = "edge-1.example.com:443"
+edges = ["edge-1.example.com:443", "[2001:db8::2]:7443"]
 [admin]
 listen = "off"
 [[ingress]]
@@ -62,6 +63,7 @@ max_sessions = 5
     let config = read(text).unwrap();
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.advertise[0].to_string(), "edge-1.example.com:443");
+    assert_eq!(config.edges[1].to_string(), "[2001:db8::2]:7443");
     let shown: Vec<_> = config
         .ingresses
         .iter()

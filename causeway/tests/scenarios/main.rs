@@ -14,6 +14,7 @@ mod bench;
 mod blocked_audit;
 mod callers;
 mod descriptors;
+mod discovery;
 mod half_close;
 mod hangup;
 mod idle;

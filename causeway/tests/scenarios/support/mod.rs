@@ -27,7 +27,7 @@ pub(crate) use network::{Host, Loss, Network};
 pub(crate) use nginx::nginx;
 pub(crate) use origin::{Origin, refusing_address, unanswering_address};
 pub(crate) use peers::{Server, is_root, peer, port_for_server, python, script};
-pub(crate) use plane::{Builder, CLUSTER, Plane, Side};
+pub(crate) use plane::{Builder, CLUSTER, Plane, Side, admin};
 pub(crate) use process::Process;
 pub(crate) use programs::{
     fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,

@@ -315,7 +315,7 @@ fn admin_status(process: &mut Process, socket: &Path) -> Value {
 }
 
 /// One request to an admin socket.
-fn admin(socket: &Path, path: &str) -> std::io::Result<Answer<UnixStream>> {
+pub(crate) fn admin(socket: &Path, path: &str) -> std::io::Result<Answer<UnixStream>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(

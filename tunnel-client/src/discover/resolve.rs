@@ -240,3 +240,6 @@ fn absolute(name: &str) -> Result<Name, hickory_resolver::proto::ProtoError> {
     name.set_fqdn(true);
     Ok(name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use certs::ClusterId;
 use parking_lot::Mutex;
 use relay::proto::{Attempt, Hello, Instance, ReplicaId, SessionId};
 use relay::{CloseCode, Session};
+use tokio::sync::watch;
 
 /// All live sessions by cluster.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Registry {
     clusters: Mutex<HashMap<ClusterId, Vec<Entry>>>,
     max_sessions: usize,
     next: AtomicUsize,
+    /// Changes at the first and the last sight of a cluster.
+    sights: watch::Sender<()>,
 }
 
 /// How many sessions one cluster may have, so that one tenant cannot take all places.
@@ -66,6 +69,7 @@ impl Registry {
             clusters: Mutex::default(),
             max_sessions,
             next: AtomicUsize::new(0),
+            sights: watch::Sender::new(()),
         }
     }
 
@@ -110,8 +114,12 @@ impl Registry {
         for old in entries.iter_mut().filter(|old| entry.is_beside(old)) {
             old.left = true;
         }
+        let first_sight = entries.is_empty() && superseded.is_empty();
         entries.push(entry.clone());
         drop(clusters);
+        if first_sight {
+            self.sights.send_replace(());
+        }
         for old in superseded {
             let restarted = old.instance != entry.instance;
             tracing::info!(%cluster, replica = %entry.replica, old = %old.session.id(), restarted, "superseded");
@@ -141,6 +149,16 @@ impl Registry {
             .find(usable)
             .or_else(|| in_turn.clone().find(|entry| entry.session.is_open()))
             .map(|entry| entry.session.clone())
+    }
+
+    /// The clusters that have a session.
+    pub(crate) fn clusters(&self) -> Vec<ClusterId> {
+        self.clusters.lock().keys().cloned().collect()
+    }
+
+    /// Changes when a cluster is seen for the first or the last time, not when its client connects anew.
+    pub(crate) fn sights(&self) -> watch::Receiver<()> {
+        self.sights.subscribe()
     }
 
     /// All of them, ordered by cluster.
@@ -178,6 +196,7 @@ impl Drop for Registered {
             entries.retain(|entry| entry.session.id() != self.entry.session.id());
             if entries.is_empty() {
                 clusters.remove(&self.cluster);
+                self.registry.sights.send_replace(());
             }
         }
     }

@@ -30,7 +30,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::{TunnelBindError, TunnelListener, TunnelSetup};
 use crate::admit::{Admission, ToldEdges};
-use crate::config::Config;
+use crate::config::{Config, DnsSettings};
+use crate::dns::{self, Prepared, ThisEdge};
 use crate::ingress::Ingresses;
 use crate::ingress::http::HttpMetrics;
 use crate::metrics::EdgeMetrics;
@@ -80,6 +81,9 @@ pub enum StartError {
     /// The tunnel's listener cannot be bound.
     #[error(transparent)]
     Tunnel(#[from] TunnelBindError),
+    /// DNS names cannot be published.
+    #[error("{0}")]
+    Names(String),
     /// SIGHUP cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -98,9 +102,12 @@ impl StartError {
             | Self::Tls(_)
             | Self::Quic(_)
             | Self::Configuration(_) => true,
-            Self::State(_) | Self::Bind(_) | Self::Tunnel(_) | Self::Watch(_) | Self::System(_) => {
-                false
-            }
+            Self::State(_)
+            | Self::Bind(_)
+            | Self::Tunnel(_)
+            | Self::Names(_)
+            | Self::Watch(_)
+            | Self::System(_) => false,
         }
     }
 }
@@ -139,6 +146,7 @@ pub async fn run(
     let http_metrics = HttpMetrics::register(&mut registry);
     let reloads = Reloads::new(Some(file.clone()), started, &mut registry);
 
+    let names = Prepared::start(&config, &material.identity().trust_domain, &mut registry)?;
     let audit = config.audit.file.as_ref();
     let audit = audit.map(|file| AuditLog::open(file, &mut registry));
     let audit = audit.transpose()?;
@@ -164,7 +172,13 @@ pub async fn run(
     ingresses.commit(ingresses.prepare(&config.ingresses)?);
 
     let addresses: Vec<SocketAddr> = tunnels.iter().map(TunnelListener::address).collect();
+    let names = names.zip(config.dns.as_ref()).map(|(names, settings)| {
+        let port = port_of_clients(&config, &addresses);
+        names.with(Arc::new(this_edge(&name, settings, port, &sessions)))
+    });
+    let (dns, reconciling) = names.unzip();
     let status = Arc::new(Status {
+        dns: dns.clone(),
         material,
         started,
         reloads: reloads.clone(),
@@ -204,7 +218,14 @@ pub async fn run(
         accepting.spawn_on(serving, workers.first().runtime());
     }
     let served = CancellationToken::new();
-    let admin = Admin::new(status.clone(), &workers, registry);
+    let mut admin = Admin::new(status.clone(), &workers, registry);
+    if let Some(dns) = dns {
+        admin = admin.with_api(dns::routes(dns), dns::INDEX);
+    }
+    let mut reconciler = JoinSet::new();
+    if let Some(reconciling) = reconciling {
+        reconciler.spawn(reconciling.run(stop.clone()));
+    }
     let serving = tokio::spawn(listeners.serve(admin, served.clone()));
 
     started_with(status.admin.as_ref());
@@ -217,6 +238,12 @@ pub async fn run(
     let _: Option<std::convert::Infallible> = stop.run_until_cancelled(reloading).await;
 
     status.draining.store(true, Ordering::Relaxed);
+    // Names stay as they are: clients that leave now come back to this edge or to another one.
+    while let Some(ended) = reconciler.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "keeping DNS names failed");
+        }
+    }
     drain(&admission, &ingresses).await;
     accepting.shutdown().await;
     served.cancel();
@@ -245,6 +272,28 @@ async fn drain(admission: &Admission, ingresses: &Ingresses) {
     if sessions.is_err() || callers.is_err() {
         tracing::warn!("sessions or callers outlived the drain and are cut");
     }
+}
+
+fn this_edge(
+    name: &Label,
+    settings: &DnsSettings,
+    port: u16,
+    registry: &Arc<Registry>,
+) -> ThisEdge {
+    ThisEdge {
+        name: name.clone(),
+        target: settings.target.clone(),
+        port,
+        registry: registry.clone(),
+    }
+}
+
+/// Where clients are to connect to: as it is advertised, or else where the tunnel listens.
+fn port_of_clients(config: &Config, tunnel: &[SocketAddr]) -> u16 {
+    let advertised = config.advertise.first().map(|address| address.port);
+    let listening = || tunnel.first().map(SocketAddr::port);
+    let port = advertised.or_else(listening);
+    port.expect("an edge listens somewhere")
 }
 
 fn edge_name(config: &Config, material: &Material) -> Result<Label, StartError> {

@@ -10,6 +10,7 @@ use relay::admin::{Readiness, Told};
 use relay::settings::{ListenAddr, Reloads};
 use serde_json::{Value, json};
 
+use crate::dns::Dns;
 use crate::ingress::Ingresses;
 use crate::registry::{Entry, Registry};
 use crate::upstream::Upstreams;
@@ -26,6 +27,7 @@ pub(crate) struct Status {
     pub(crate) tunnel: Vec<std::net::SocketAddr>,
     pub(crate) admin: Option<ListenAddr>,
     pub(crate) telemetry: Option<ListenAddr>,
+    pub(crate) dns: Option<Dns>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -51,6 +53,7 @@ impl Told for Status {
                 "admin": self.admin.as_ref().map(ToString::to_string),
                 "telemetry": self.telemetry.as_ref().map(ToString::to_string),
             },
+            "dns": self.dns.as_ref().map(Dns::summary),
             "sessions": self.registry.all().iter().map(session).collect::<Vec<_>>(),
             "ingresses": self.ingresses.all().into_iter().map(|(ingress, addresses)| json!({
                 "name": ingress.name.as_str(),

@@ -17,6 +17,8 @@ use hickory_proto::rr::LowerName;
 
 use super::records::{Change, Snapshot};
 
+pub(crate) use rfc2136::Rfc2136;
+
 /// A future of a [`Provider`].
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -1,0 +1,9 @@
+//! A zone kept true against a scripted registry and a name server in memory.
+
+mod looping;
+mod many;
+mod removals;
+mod rounds;
+mod server;
+mod troubles;
+mod world;

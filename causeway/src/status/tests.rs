@@ -89,6 +89,30 @@ fn an_edge_at_a_glance() {
 }
 
 #[test]
+fn the_names_of_an_edge_have_a_section() {
+    let mut status = edge_status();
+    status["dns"] = json!({
+        "zone": "apps.example.com.", "provider": "rfc2136", "serial": 7, "rounds": 3,
+        "counts": {"in_sync": 12, "pending": 1, "foreign": 2, "failed": 0}, "held_count": 4,
+        "last_round": {"ended": "2026-11-20T11:59:55Z", "outcome": "unread", "message": "no answer\u{1b}"},
+    });
+    let shown = view(status.clone(), &[], Paint::Plain);
+    let expected = "
+  dns: apps.example.com, provider rfc2136, serial 7
+    names       12 in sync, 1 pending, 2 foreign, 0 failed
+    held        4 that are not wanted any more
+    last round  unread, 5s ago
+    because     no answer\\u{1b}
+
+  sessions: 1
+";
+    assert!(shown.contains(expected), "{shown}");
+    status["dns"] = Value::Null;
+    let shown = view(status, &[], Paint::Plain);
+    assert_eq!(shown, view(edge_status(), &[], Paint::Plain));
+}
+
+#[test]
 fn a_file_that_was_rejected_says_why_line_by_line() {
     let mut status = edge_status();
     status["config"]["last_error"] = json!("edge.toml:3:1: a: b\nedge.toml:4:1: \u{1b}");

@@ -39,6 +39,7 @@ const PLACED: &[&str] = &[
     "reasons",
     "config",
     "listen",
+    "dns",
     "sessions",
     "ingresses",
     "upstreams",
@@ -52,6 +53,7 @@ impl fmt::Display for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.headline(f)?;
         self.facts(f)?;
+        self.dns(f)?;
         self.sessions(f)?;
         self.services(f)
     }
@@ -178,6 +180,49 @@ impl View<'_> {
         }
         fact(f, "dialing", &line)?;
         fact(f, "last error", &text(&dialing["last_error"]))
+    }
+
+    /// How many names stand how; `causeway dns` shows which.
+    fn dns(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dns = self.get("dns");
+        if !dns.is_object() {
+            return Ok(());
+        }
+        let of = |key: &str, value: &Value| match text(value) {
+            text if text.is_empty() => text,
+            text => format!(", {key} {text}"),
+        };
+        let zone = text(&dns["zone"]);
+        writeln!(
+            f,
+            "\n  dns: {}{}{}",
+            printable(zone.trim_end_matches('.')),
+            printable(&of("provider", &dns["provider"])),
+            printable(&of("serial", &dns["serial"])),
+        )?;
+        let counts = &dns["counts"];
+        let count = |key: &str| text(&counts[key]);
+        let names = format!(
+            "{} in sync, {} pending, {} foreign, {} failed",
+            count("in_sync"),
+            count("pending"),
+            count("foreign"),
+            count("failed")
+        );
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| match value {
+            "" => Ok(()),
+            value => writeln!(f, "    {name:11} {}", printable(value)),
+        };
+        row(f, "names", &names)?;
+        if let Some(held @ 1..) = dns["held_count"].as_u64() {
+            row(f, "held", &format!("{held} that are not wanted any more"))?;
+        }
+        let round = &dns["last_round"];
+        if let Some(ago) = self.since(&round["ended"]) {
+            let outcome = text(&round["outcome"]);
+            row(f, "last round", &format!("{outcome}, {ago} ago"))?;
+        }
+        row(f, "because", &text(&round["message"]))
     }
 
     fn sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, process::Command};
 
-use super::zone::{self, Key, Zone};
+use super::zone::{Key, Zone};
 
 /// `named` in the foreground, with everything that it writes in `directory`.
 pub(super) fn command(
@@ -19,7 +19,24 @@ pub(super) fn command(
 }
 
 fn configuration(directory: &Path, address: SocketAddr, zone: &Zone) -> String {
-    let directory = directory.display();
+    let statements = zone.statements.clone();
+    format!(
+        "controls {{ }};\n\
+         options {{\n\
+           directory \"{directory}\"; pid-file none; session-keyfile \"{directory}/session.key\";\n\
+           listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }};\n\
+           recursion no; dnssec-validation no; notify no;\n\
+         }};\n\
+         {statements}",
+        directory = directory.display(),
+        port = address.port(),
+        ip = address.ip(),
+        statements = statements.unwrap_or_else(|| of_zone(zone)),
+    )
+}
+
+/// The keys, and what each may do with the zone.
+fn of_zone(zone: &Zone) -> String {
     let mut text = String::new();
     for key in zone.keys() {
         let (name, algorithm, secret) = (&key.name, &key.algorithm, &key.secret);
@@ -39,21 +56,13 @@ fn configuration(directory: &Path, address: SocketAddr, zone: &Zone) -> String {
     );
     let _ = write!(
         text,
-        "controls {{ }};\n\
-         options {{\n\
-           directory \"{directory}\"; pid-file none; session-keyfile \"{directory}/session.key\";\n\
-           listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }};\n\
-           recursion no; dnssec-validation no; notify no;\n\
-         }};\n\
-         zone \"{name}\" {{\n\
+        "zone \"{name}\" {{\n\
            type primary; file \"{file}\";\n\
            allow-transfer {{ {transfers}}};\n\
            update-policy {{ {updates}}};\n\
          }};\n",
-        port = address.port(),
-        ip = address.ip(),
         name = zone.name(),
-        file = zone::FILE,
+        file = zone.file_name(),
     );
     text
 }

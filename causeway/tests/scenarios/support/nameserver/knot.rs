@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, process::Command};
 
-use super::zone::{self, Key, Zone};
+use super::zone::{Key, Zone};
 
 /// `knotd` in the foreground, with everything that it writes in `directory`.
 pub(super) fn command(
@@ -21,16 +21,26 @@ pub(super) fn command(
 }
 
 fn configuration(directory: &Path, address: SocketAddr, zone: &Zone) -> String {
-    let directory = directory.display();
-    let mut text = format!(
+    let statements = zone.statements.clone();
+    // The file stays as the test wrote it; what is changed is kept in the journal.
+    format!(
         "server:\n  rundir: {directory}\n  listen: {ip}@{port}\n\
          \x20 udp-workers: 1\n  tcp-workers: 2\n  background-workers: 1\n\
          log:\n  - target: stderr\n    any: info\n\
          database:\n  storage: {directory}/database\n  journal-db-max-size: 200M\n\
-         key:\n",
+         template:\n  - id: default\n    storage: {directory}\n\
+         \x20   zonefile-sync: -1\n    serial-policy: increment\n\
+         {statements}",
+        directory = directory.display(),
         ip = address.ip(),
         port = address.port(),
-    );
+        statements = statements.unwrap_or_else(|| of_zone(zone)),
+    )
+}
+
+/// The keys, and what each may do with the zone.
+fn of_zone(zone: &Zone) -> String {
+    let mut text = "key:\n".to_owned();
     for key in zone.keys() {
         let (name, algorithm, secret) = (&key.name, &key.algorithm, &key.secret);
         let _ = writeln!(
@@ -47,13 +57,11 @@ fn configuration(directory: &Path, address: SocketAddr, zone: &Zone) -> String {
         );
     }
     let names: Vec<_> = zone.keys().iter().map(|key| key.name.as_str()).collect();
-    // The file stays as the test wrote it; what is changed is kept in the journal.
     let _ = write!(
         text,
-        "zone:\n  - domain: {}\n    storage: {directory}\n    file: {}\n    acl: [{}]\n\
-         \x20   zonefile-sync: -1\n    serial-policy: increment\n",
+        "zone:\n  - domain: {}\n    file: {}\n    acl: [{}]\n",
         zone.name(),
-        zone::FILE,
+        zone.file_name(),
         names.join(", "),
     );
     text

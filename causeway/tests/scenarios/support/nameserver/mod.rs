@@ -72,7 +72,7 @@ impl NameServer {
             peer(tool)?;
         }
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(zone::FILE), zone.file()).unwrap();
+        fs::write(directory.path().join(zone.file_name()), zone.file()).unwrap();
         let mut server = Self {
             software,
             program,

@@ -2,9 +2,6 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-/// What the file of the zone is called.
-pub(super) const FILE: &str = "zone";
-
 /// The key of the edges: updates and, unless a test says otherwise, transfers.
 pub(crate) const EDGE: &str = "causeway";
 
@@ -48,6 +45,8 @@ pub(crate) struct Zone {
     name: String,
     records: Vec<String>,
     keys: Vec<Key>,
+    /// What the server is told of keys and the zone instead of what follows from the rest.
+    pub(super) statements: Option<String>,
 }
 
 impl Zone {
@@ -64,6 +63,7 @@ impl Zone {
                 Key::new(THIRD_PARTY, "dGhlIHNlY3JldCBvZiBzb21lYm9keSBlbHNlLCBsb25n"),
                 observer,
             ],
+            statements: None,
         }
     }
 
@@ -89,6 +89,18 @@ impl Zone {
     pub(crate) fn without_updates(mut self) -> Self {
         self.key_mut(EDGE).updates = false;
         self
+    }
+
+    /// The server is told of keys and of the zone in these words of its own, from which follows what
+    /// may be done with the zone.
+    pub(crate) fn told_as(mut self, statements: &str) -> Self {
+        self.statements = Some(statements.to_owned());
+        self
+    }
+
+    /// What the file of the zone is called.
+    pub(super) fn file_name(&self) -> String {
+        format!("{}.zone", self.name)
     }
 
     pub(super) fn name(&self) -> &str {

@@ -1,6 +1,7 @@
 //! The provider against BIND and Knot, and against a path that meddles.
 
 mod changes;
+mod documented;
 mod meddling;
 mod reading;
 mod refusals;

@@ -11,7 +11,6 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use relay::settings::format_duration;
 
 use super::book::{Answer, Failure, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
 use super::failure::{failure, malformed, nothing};
@@ -109,13 +108,7 @@ impl Asker {
             }
         };
         let answered = tokio::time::timeout(self.timeout, asked).await;
-        answered.unwrap_or_else(|_| {
-            let within = format_duration(self.timeout);
-            Err(Failure::Unanswered {
-                why: format!("no answer from a name server within {within}"),
-                label: "timeout",
-            })
-        })
+        answered.unwrap_or_else(|_| Err(failure(&NetError::Timeout, "")))
     }
 
     async fn addresses(

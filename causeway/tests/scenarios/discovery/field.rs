@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, CLUSTER, DEADLINE, Origin, Process, Request, admin, causeway,
+    Authority, CLUSTER, DEADLINE, Origin, Process, Request, admin, causeway, eventually,
     nameserver::{NameServer, Software, Zone},
     port_for_server, wait_for,
 };
@@ -37,6 +37,9 @@ const RESOLVER: &str = "min_ttl = \"100ms\"\ntimeout = \"1s\"\n";
 
 /// Liveness short enough for a test that waits for it.
 const SESSION: &str = "\n[session]\nping_interval = \"500ms\"\ndead_after = \"2s\"\nidle_ping_interval = \"500ms\"\nidle_dead_after = \"2s\"\ndrain = \"10s\"\n[backoff]\nmax = \"1s\"\n";
+
+/// After a long outage a name server is asked only every 30 s.
+const NAME_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Field {
     /// The name server with this zone, and nobody else yet. `None` where there is no name server.
@@ -244,10 +247,11 @@ impl Field {
     /// Waits until the client says this of the first name that it asks for, and gives all that it says.
     #[track_caller]
     pub(super) fn await_name(&self, state: &str) -> Value {
-        wait_for(&format!("a name to be {state}"), || {
+        let name = eventually(NAME_DEADLINE, || {
             let name = self.status()["discovery"]["names"][0].take();
             (name["state"] == state).then_some(name)
-        })
+        });
+        name.unwrap_or_else(|| panic!("no name is {state}: {}", self.status()["discovery"]))
     }
 
     /// Where local callers reach the edges' `state`.

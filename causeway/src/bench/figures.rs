@@ -20,6 +20,9 @@ pub(super) enum Figure {
     LoadedPingP99,
     /// Gbit/s of what goes on beside the ping.
     LoadBesidePing,
+    /// Beside callers that never read.
+    StalledPingP50,
+    StalledPingP99,
     IdleStreamKib,
 }
 
@@ -38,7 +41,7 @@ pub(super) struct Figures {
 
 impl Figure {
     /// In the order of the table.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Throughput(Way::ToCompute, Streams::One),
         Self::Cpu(Way::ToCompute, Streams::One),
         Self::Throughput(Way::ToControl, Streams::One),
@@ -53,6 +56,8 @@ impl Figure {
         Self::LoadedPingP50,
         Self::LoadedPingP99,
         Self::LoadBesidePing,
+        Self::StalledPingP50,
+        Self::StalledPingP99,
         Self::IdleStreamKib,
     ];
 
@@ -69,6 +74,8 @@ impl Figure {
             Self::LoadedPingP50 => "loaded_ping_p50_us".to_owned(),
             Self::LoadedPingP99 => "loaded_ping_p99_us".to_owned(),
             Self::LoadBesidePing => "load_beside_ping_gbit_per_s".to_owned(),
+            Self::StalledPingP50 => "stalled_ping_p50_us".to_owned(),
+            Self::StalledPingP99 => "stalled_ping_p99_us".to_owned(),
             Self::IdleStreamKib => "idle_stream_kib".to_owned(),
         }
     }
@@ -130,6 +137,11 @@ impl Figures {
         self.add(path, Figure::LoadedPingP50, micros(latency.p50));
         self.add(path, Figure::LoadedPingP99, micros(latency.p99));
         self.add(path, Figure::LoadBesidePing, beside.gbit_per_second());
+    }
+
+    pub(super) fn add_stalled_ping(&mut self, path: Path, latency: Latency) {
+        self.add(path, Figure::StalledPingP50, micros(latency.p50));
+        self.add(path, Figure::StalledPingP99, micros(latency.p99));
     }
 
     /// Each round's.

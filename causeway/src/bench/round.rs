@@ -12,7 +12,7 @@ use tunnel_client::config::Transport;
 use super::Trouble;
 use super::beside::Beside;
 use super::figures::{Figure, Figures, Streams};
-use super::load::{Way, bulk, connections, open_idle, ping, ping_beside_bulk};
+use super::load::{Way, bulk, connections, open_idle, ping, ping_beside_bulk, ping_beside_stalled};
 use super::origin::Part;
 use super::plan::{Path, Plan};
 use super::table::throughput_label;
@@ -165,6 +165,13 @@ impl Turn<'_> {
             })
             .await?;
         figures.add_loaded_ping(path, latency, beside);
+        let pids = entry.pids.clone();
+        let latency = self
+            .run("ping beside callers that never read", move || {
+                ping_beside_stalled(address, &pids, duration)
+            })
+            .await?;
+        figures.add_stalled_ping(path, latency);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::conditions::Conditions;
 use super::figures::{Figure, Figures, Streams};
-use super::load::{BESIDE, CALLERS, Way};
+use super::load::{BESIDE, CALLERS, STALLED, Way};
 use super::plan::{Path, Plan};
 
 /// The table, and under what conditions it was made.
@@ -83,6 +83,8 @@ fn label(figure: Figure, plan: &Plan) -> String {
         Figure::LoadedPingP50 => format!("ping + {BESIDE} bulk, p50"),
         Figure::LoadedPingP99 => format!("ping + {BESIDE} bulk, p99"),
         Figure::LoadBesidePing => format!("- those {BESIDE}, to control"),
+        Figure::StalledPingP50 => format!("ping + {STALLED} that never read, p50"),
+        Figure::StalledPingP99 => format!("ping + {STALLED} that never read, p99"),
         Figure::IdleStreamKib => format!("memory of an idle stream ({})", plan.idle_streams),
     }
 }
@@ -92,7 +94,12 @@ fn unit(figure: Figure) -> &'static str {
         Figure::Throughput(..) | Figure::LoadBesidePing => "Gbit/s",
         Figure::Cpu(..) => "s/GB",
         Figure::ConnectionsPerSecond => "1/s",
-        Figure::PingP50 | Figure::PingP99 | Figure::LoadedPingP50 | Figure::LoadedPingP99 => "µs",
+        Figure::PingP50
+        | Figure::PingP99
+        | Figure::LoadedPingP50
+        | Figure::LoadedPingP99
+        | Figure::StalledPingP50
+        | Figure::StalledPingP99 => "µs",
         Figure::IdleStreamKib => "KiB",
     }
 }

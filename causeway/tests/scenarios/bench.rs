@@ -23,7 +23,7 @@ const SMALL: [&str; 6] = [
 ];
 
 /// What every path has.
-const TRAFFIC: [&str; 10] = [
+const TRAFFIC: [&str; 12] = [
     "to_compute_1_gbit_per_s",
     "to_control_1_gbit_per_s",
     "to_compute_8_gbit_per_s",
@@ -34,6 +34,8 @@ const TRAFFIC: [&str; 10] = [
     "loaded_ping_p50_us",
     "loaded_ping_p99_us",
     "load_beside_ping_gbit_per_s",
+    "stalled_ping_p50_us",
+    "stalled_ping_p99_us",
 ];
 
 /// What only processes between caller and origin have.
@@ -76,6 +78,7 @@ fn every_figure_of_every_transport_is_measured() {
         for [half, most] in [
             ["ping_p50_us", "ping_p99_us"],
             ["loaded_ping_p50_us", "loaded_ping_p99_us"],
+            ["stalled_ping_p50_us", "stalled_ping_p99_us"],
         ] {
             assert!(median(half) <= median(most), "{name}: {figures}");
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) use bulk::{Moved, Way, bulk};
 pub(super) use connections::{CALLERS, connections};
 pub(super) use idle::open_idle;
-pub(super) use ping::{BESIDE, Latency, ping, ping_beside_bulk};
+pub(super) use ping::{BESIDE, Latency, STALLED, ping, ping_beside_bulk, ping_beside_stalled};
 
 use super::origin::Service;
 

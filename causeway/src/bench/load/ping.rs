@@ -1,7 +1,8 @@
-//! Latency: one byte there and back, again and again.
+//! Latency: one byte there and back, again and again; alone, beside bulk, and beside callers that
+//! never read.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -10,9 +11,23 @@ use std::time::{Duration, Instant};
 use super::bulk::{Moved, receive};
 use super::call;
 use crate::bench::origin::Service;
+use crate::bench::usage::cpu_seconds;
 
 /// How many bulk streams there are beside a ping.
 pub(in crate::bench) const BESIDE: usize = 4;
+
+/// How many callers never read beside a ping.
+pub(in crate::bench) const STALLED: usize = 100;
+
+/// How long nothing must arrive for those, and nothing be done on their way, to be all that will.
+const STEADY: Duration = Duration::from_millis(500);
+
+/// How often it is looked at, and how long at most.
+const BEAT: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// More than the kernel keeps of what a caller has not read.
+const UNREAD: usize = 8 << 20;
 
 /// How long a byte took there and back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,4 +108,41 @@ pub(in crate::bench) fn ping_beside_bulk(
         let took = started.elapsed();
         Ok((latency?, Moved { bytes, took }))
     })
+}
+
+/// The same beside callers to whom an origin sends without end, and who never read. `pids` lie on
+/// the way.
+pub(in crate::bench) fn ping_beside_stalled(
+    path: SocketAddr,
+    pids: &[u32],
+    duration: Duration,
+) -> io::Result<Latency> {
+    let stalled: Vec<_> = (0..STALLED)
+        .map(|_| call(path, Service::Source, &[]))
+        .collect::<io::Result<_>>()?;
+    wait_until_stalled(&stalled, pids)?;
+    ping(path, duration)
+}
+
+/// Until nothing more arrives for any of them, nor fills what lies on the way.
+fn wait_until_stalled(callers: &[TcpStream], pids: &[u32]) -> io::Result<()> {
+    let mut room = vec![0; UNREAD];
+    let mut progress = || {
+        let unread = callers.iter().map(|caller| caller.peek(&mut room));
+        io::Result::Ok((unread.collect::<io::Result<Vec<_>>>()?, cpu_seconds(pids)?))
+    };
+    let started = Instant::now();
+    let (mut level, mut since) = (progress()?, Instant::now());
+    while since.elapsed() < STEADY {
+        if started.elapsed() > PATIENCE {
+            let endless = "callers that never read are still sent something";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, endless));
+        }
+        thread::sleep(BEAT);
+        let now = progress()?;
+        if now != level {
+            (level, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
 }

@@ -27,6 +27,8 @@ fn connections_and_pings_are_counted() {
     assert!(latency.p50 <= latency.p99 && !latency.p50.is_zero());
     let (_, moved) = ping_beside_bulk(origin, SHORT).unwrap();
     assert!(moved.bytes > 0);
+    let latency = ping_beside_stalled(origin, &[], SHORT).unwrap();
+    assert!(latency.p50 <= latency.p99 && !latency.p50.is_zero());
 }
 
 #[test]

@@ -34,6 +34,16 @@ fn streams_that_come_and_go_leave_nothing_behind_over_tls() {
     streams_that_come_and_go_leave_nothing_behind("tls");
 }
 
+#[test]
+fn streams_that_come_and_go_leave_nothing_behind_over_yamux() {
+    streams_that_come_and_go_leave_nothing_behind("yamux");
+}
+
+#[test]
+fn streams_that_come_and_go_leave_nothing_behind_over_h2() {
+    streams_that_come_and_go_leave_nothing_behind("h2");
+}
+
 #[track_caller]
 fn streams_that_come_and_go_leave_nothing_behind(transport: &str) {
     let origin = Origin::echo();

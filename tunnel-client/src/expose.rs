@@ -1,6 +1,7 @@
 //! The allow-list: what the control plane may call here, and nothing else.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use relay::origin::{Origin, Served, Target};
@@ -108,8 +109,9 @@ impl Exposes {
         self.table.subscribe()
     }
 
-    /// Connects a stream of the edge to what it names, if it is on the list.
-    pub(crate) async fn serve(&self, incoming: Incoming, arrival: hello::Arrival) {
+    /// Connects a stream of the edge to what it names, if it is on the list. The future lives as long
+    /// as the stream, so its size counts: what only some streams need is in boxes of its own.
+    pub(crate) async fn serve(self: Arc<Self>, incoming: Incoming, arrival: hello::Arrival) {
         let Incoming { open, stream } = incoming;
         let found = self.table.borrow().get(&open.service).cloned();
         let Some(exposed) = found else {
@@ -121,18 +123,22 @@ impl Exposes {
             );
         };
         let withdrawn = exposed.withdrawn.clone();
-        let served = async {
+        let served = pin!(async {
             match exposed.origin.settings().target {
-                Target::Hello => say_hello(stream, &open, arrival, exposed.withdrawn).await,
+                Target::Hello => {
+                    Box::pin(say_hello(stream, &open, arrival, exposed.withdrawn)).await;
+                }
                 Target::Tcp(_)
                 | Target::Http(_)
                 | Target::H2c(_)
                 | Target::Https(_)
                 | Target::Unix { .. } => self.relay(stream, &open, &exposed.origin).await,
             }
-        };
-        if withdrawn.run_until_cancelled(served).await.is_none() {
-            tracing::info!("not exposed any more: a stream is reset");
+        });
+        tokio::select! {
+            biased;
+            () = withdrawn.cancelled() => tracing::info!("not exposed any more: a stream is reset"),
+            () = served => {}
         }
     }
 

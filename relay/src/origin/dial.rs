@@ -257,7 +257,8 @@ impl OriginSocket {
         let end = LocalEnd::Origin;
         match self {
             Self::Plain(socket) => pump(stream, socket, end, idle_timeout).await,
-            Self::Tls(socket) => pump(stream, *socket, end, idle_timeout).await,
+            // Much larger than the other, which would be as large with it.
+            Self::Tls(socket) => Box::pin(pump(stream, *socket, end, idle_timeout)).await,
         }
     }
 }

@@ -171,7 +171,7 @@ impl Keeper {
                 arrival.transport = Some(snapshot.transport.to_string());
                 arrival.key_exchange = Some(snapshot.key_exchange);
             }
-            Box::pin(async move { exposes.serve(incoming, arrival).await })
+            Box::pin(exposes.serve(incoming, arrival))
         })
     }
 }

@@ -223,9 +223,7 @@ impl Shared {
     pub(super) fn next_control(&self, out: &mut bytes::BytesMut, limit: usize) -> Instant {
         self.with_locked(|Locked { session, armed, .. }, now| {
             session.set_transport_rtt(self.connection.rtt());
-            if session.deadline() <= now {
-                session.handle_timeout(now);
-            }
+            self.do_what_is_due(session, now);
             while out.len() < limit {
                 let Some(message) = session.poll_control(now) else {
                     break;
@@ -242,12 +240,17 @@ impl Shared {
     /// Does what is due while nothing can be written; says when something is due again.
     pub(super) fn keep_time(&self) -> Instant {
         self.with_locked(|Locked { session, armed, .. }, now| {
-            if session.deadline() <= now {
-                session.handle_timeout(now);
-            }
+            self.do_what_is_due(session, now);
             *armed = session.deadline();
             *armed
         })
+    }
+
+    fn do_what_is_due(&self, session: &mut SessionState, now: Instant) {
+        if session.deadline() <= now {
+            session.set_acknowledged(self.connection.acknowledgements(), now);
+            session.handle_timeout(now);
+        }
     }
 
     pub(super) fn handle_control(&self, message: Control) -> Result<(), Violation> {

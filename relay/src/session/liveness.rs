@@ -12,7 +12,8 @@ use crate::proto::{Echo, Opener};
 pub struct LivenessConfig {
     /// With open streams: ping after so long without a byte, ±10 %. Default 5 s.
     pub ping: Duration,
-    /// With open streams: dead after so long without a byte. Default 15 s.
+    /// With open streams: dead after so long without a byte; after at most twice as long while the
+    /// transport itself hears acknowledgements. Default 15 s.
     pub dead: Duration,
     /// Without streams: the initiator pings after so long without a byte. Default 20 s.
     pub idle_ping: Duration,
@@ -70,6 +71,7 @@ pub struct Liveness {
     heard_at: Instant,
     /// When a byte of the peer really arrived.
     last_heard: Instant,
+    acknowledged: Acknowledged,
     /// The first send after which nothing was heard.
     unanswered_since: Option<Instant>,
     /// The beginning, or the first payload since a full-size Ping was answered.
@@ -77,6 +79,15 @@ pub struct Liveness {
     ping: Option<SentPing>,
     next_nonce: u64,
     rtt: Option<Duration>,
+}
+
+/// The acknowledgements that the transport has had of its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Acknowledged {
+    /// How many there were when they were last looked at, since something was heard.
+    since_heard: Option<u64>,
+    /// When it was last seen that there were more.
+    at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +110,7 @@ impl Liveness {
             jitter: seed,
             heard_at: now,
             last_heard: now,
+            acknowledged: Acknowledged::default(),
             unanswered_since: None,
             unproven_since: proves.then_some(now),
             ping: None,
@@ -133,6 +145,20 @@ impl Liveness {
         self.heard_at = now;
         self.last_heard = now;
         self.unanswered_since = None;
+        self.acknowledged.since_heard = None;
+    }
+
+    /// The transport has had so many acknowledgements of its own from the peer. They say nothing of
+    /// what is under way, but that somebody is there.
+    pub fn acknowledged(&mut self, count: u64, now: Instant) {
+        let Acknowledged { since_heard, at } = &mut self.acknowledged;
+        match since_heard {
+            // They may be older than what was heard.
+            None => *at = None,
+            Some(before) if count > *before => *at = Some(now),
+            Some(_) => {}
+        }
+        *since_heard = Some(count);
     }
 
     /// A byte was sent that the peer will have to say something about.
@@ -267,13 +293,20 @@ impl Liveness {
         }
     }
 
+    /// While the transport itself hears acknowledgements, it is given twice the time: where the path
+    /// has become narrower, QUIC has to lose packets four times before it sends shorter ones, and
+    /// each time takes longer than the round trip.
     fn dead_at(&self) -> Instant {
-        self.heard_at
-            + if self.busy {
-                self.config.dead
-            } else {
-                self.config.idle_dead
-            }
+        let silence = if self.busy {
+            self.config.dead
+        } else {
+            self.config.idle_dead
+        };
+        let dead_at = self.heard_at + silence;
+        match self.acknowledged.at {
+            Some(at) => dead_at.max(at + silence).min(dead_at + silence),
+            None => dead_at,
+        }
     }
 }
 

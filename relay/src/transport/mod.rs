@@ -97,6 +97,12 @@ pub trait Connection: Send + Sync + fmt::Debug {
     /// The transport's estimate of the round trip.
     fn rtt(&self) -> Duration;
 
+    /// How many acknowledgements the transport has had of its own from the peer, which prove that it
+    /// is there although no payload comes through; 0 where they cannot be seen.
+    fn acknowledgements(&self) -> u64 {
+        0
+    }
+
     /// The certificates that the peer proved, its own first.
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>>;
 

@@ -214,6 +214,10 @@ impl Connection for QuicConnection {
         self.connection.rtt()
     }
 
+    fn acknowledgements(&self) -> u64 {
+        self.connection.stats().frame_rx.acks
+    }
+
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
         self.connection
             .peer_identity()

@@ -48,6 +48,46 @@ fn a_peer_that_is_heard_is_not_suspect_however_late_its_answer() {
 }
 
 #[test]
+fn acknowledgements_of_the_transport_put_death_off_for_as_long_again_at_most() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    assert!(matches!(
+        liveness.check(start + SECOND * 6),
+        Verdict::Ping(_)
+    ));
+    assert_eq!(liveness.check(start + SECOND * 8), Verdict::Suspect);
+    // Those may have come before the last byte was heard.
+    liveness.acknowledged(3, start + SECOND * 8);
+    liveness.acknowledged(3, start + SECOND * 14);
+    assert_eq!(liveness.deadline(), start + SECOND * 15);
+    liveness.acknowledged(4, start + SECOND * 15);
+    assert_eq!(liveness.check(start + SECOND * 15), Verdict::Alive);
+    assert_eq!(liveness.deadline(), start + SECOND * 30);
+    liveness.acknowledged(5, start + SECOND * 30);
+    assert_eq!(liveness.check(start + SECOND * 30), Verdict::Dead);
+}
+
+#[test]
+fn death_comes_when_acknowledgements_of_the_transport_have_ceased_for_as_long() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    liveness.acknowledged(3, start + SECOND * 5);
+    liveness.acknowledged(4, start + SECOND * 6);
+    assert!(matches!(
+        liveness.check(start + SECOND * 6),
+        Verdict::Ping(_)
+    ));
+    liveness.acknowledged(4, start + SECOND * 20);
+    assert_eq!(liveness.check(start + SECOND * 20), Verdict::Suspect);
+    assert_eq!(liveness.deadline(), start + SECOND * 21);
+    liveness.heard(start + SECOND * 20);
+    liveness.acknowledged(5, start + SECOND * 21);
+    assert_eq!(
+        liveness.dead_at(),
+        start + SECOND * 35,
+        "a byte begins it anew"
+    );
+}
+
+#[test]
 fn only_the_initiator_pings_when_idle() {
     let (mut client, start) = answered(Opener::Initiator, false);
     assert!(matches!(

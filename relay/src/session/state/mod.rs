@@ -305,6 +305,11 @@ impl SessionState {
         self.transport_rtt = rtt;
     }
 
+    /// How many acknowledgements the transport has had of its own from the peer.
+    pub fn set_acknowledged(&mut self, count: u64, now: Instant) {
+        self.liveness.acknowledged(count, now);
+    }
+
     /// The round trip as the last Ping measured it.
     pub fn rtt(&self) -> Option<Duration> {
         self.liveness.rtt()

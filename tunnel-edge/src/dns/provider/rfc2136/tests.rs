@@ -4,5 +4,6 @@ mod changes;
 mod documented;
 mod meddling;
 mod reading;
+mod reconciling;
 mod refusals;
 mod support;

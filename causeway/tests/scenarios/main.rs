@@ -15,6 +15,7 @@ mod blocked_audit;
 mod callers;
 mod descriptors;
 mod discovery;
+mod dns;
 mod half_close;
 mod hangup;
 mod idle;

@@ -16,6 +16,8 @@ mod callers;
 mod descriptors;
 mod discovery;
 mod dns;
+mod dns_beside_knot;
+mod dns_embedded;
 mod half_close;
 mod hangup;
 mod idle;

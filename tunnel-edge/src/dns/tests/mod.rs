@@ -1,5 +1,6 @@
 //! A zone kept true against a scripted registry and a name server in memory.
 
+mod histories;
 mod looping;
 mod many;
 mod removals;

@@ -16,6 +16,7 @@
 //! * [`worker`]: the threads that sessions live on.
 //! * [`origin`]: targets, and how they are dialled.
 //! * [`proxy_protocol`]: whose connection it is, said in front of its bytes.
+//! * [`grpc`]: frames and statuses of gRPC. Pure.
 //! * [`listen`]: local listeners, TCP and unix.
 //! * [`settings`]: reading configuration files into types.
 //! * [`admin`]: health, metrics and status over HTTP.
@@ -24,6 +25,7 @@ pub mod admin;
 pub mod audit;
 pub mod descriptors;
 pub mod driver;
+pub mod grpc;
 pub mod listen;
 pub mod memory;
 pub mod metrics;

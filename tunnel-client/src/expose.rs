@@ -7,11 +7,12 @@ use std::sync::Arc;
 use relay::origin::{Origin, Served, Target};
 use relay::proto::{Open, ServiceInfo};
 use relay::settings::OriginSettings;
-use relay::{Incoming, ResetCode, ServiceName, Stream};
+use relay::{Incoming, ResetCode, ServiceName, Stream, WorkerHandle};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Expose;
+use crate::health::{Check, Checks, Found};
 use crate::hello;
 use crate::metrics::ClientMetrics;
 
@@ -19,6 +20,8 @@ use crate::metrics::ClientMetrics;
 #[derive(Debug)]
 pub(crate) struct Exposes {
     table: watch::Sender<Table>,
+    checks: Checks,
+    news: watch::Sender<()>,
     metrics: Arc<ClientMetrics>,
 }
 
@@ -33,13 +36,17 @@ pub(crate) struct PreparedExposes(HashMap<ServiceName, Exposed>);
 struct Exposed {
     origin: Arc<Origin>,
     withdrawn: CancellationToken,
+    check: Arc<Check>,
 }
 
 impl Exposes {
-    /// Nothing is exposed yet.
-    pub(crate) fn new(metrics: Arc<ClientMetrics>) -> Self {
+    /// Nothing is exposed yet. Targets are looked at from `worker`.
+    pub(crate) fn new(worker: &WorkerHandle, metrics: Arc<ClientMetrics>) -> Self {
+        let news = watch::Sender::default();
         Self {
             table: watch::Sender::default(),
+            checks: Checks::new(worker.clone(), metrics.clone(), news.clone()),
+            news,
             metrics,
         }
     }
@@ -52,9 +59,16 @@ impl Exposes {
         let old = self.table.borrow().clone();
         let mut table = HashMap::new();
         for expose in exposes {
+            let check = || Arc::new(self.checks.prepare(&expose.health));
             let exposed = match old.get(&expose.service) {
-                Some(same) if *same.origin.settings() == expose.origin => same.clone(),
-                Some(_) | None => Exposed::new(&expose.origin)
+                Some(same) if *same.origin.settings() == expose.origin => Exposed {
+                    check: match *same.check.settings() == expose.health {
+                        true => same.check.clone(),
+                        false => check(),
+                    },
+                    ..same.clone()
+                },
+                Some(_) | None => Exposed::new(&expose.origin, check())
                     .map_err(|error| format!("service {}: {error}", expose.service))?,
             };
             table.insert(expose.service.clone(), exposed);
@@ -62,8 +76,9 @@ impl Exposes {
         Ok(PreparedExposes(table))
     }
 
-    /// Takes over a new list. Services that stay as they were keep their streams; those that are
-    /// gone or changed lose theirs.
+    /// Takes over a new list. Services that stay as they were keep their streams, and what is known
+    /// of their health if they are still looked at in the same way; those that are gone or changed
+    /// lose both.
     pub(crate) fn commit(&self, prepared: PreparedExposes) {
         let PreparedExposes(table) = prepared;
         let old = self.table.send_replace(Arc::new(table));
@@ -76,6 +91,10 @@ impl Exposes {
                 exposed.withdrawn.cancel();
             }
         }
+        for (service, exposed) in new.iter() {
+            self.checks.start(&exposed.check, service, &exposed.origin);
+        }
+        self.news.send_replace(());
     }
 
     /// What the edge is told.
@@ -86,27 +105,30 @@ impl Exposes {
             .map(|(name, exposed)| ServiceInfo {
                 name: name.clone(),
                 protocol: exposed.origin.settings().target.protocol(),
-                health: None,
+                health: Some(exposed.check.found().health),
             })
             .collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
         services
     }
 
-    /// Which services lead where, for status.
-    pub(crate) fn targets(&self) -> Vec<(ServiceName, String)> {
+    /// Which services lead where, and how that is, for status. Ordered by name.
+    pub(crate) fn all(&self) -> Vec<(ServiceName, Target, Found)> {
         let table = self.table.borrow();
-        let mut targets: Vec<_> = table
+        let mut all: Vec<_> = table
             .iter()
-            .map(|(name, exposed)| (name.clone(), exposed.origin.settings().target.to_string()))
+            .map(|(name, exposed)| {
+                let target = exposed.origin.settings().target.clone();
+                (name.clone(), target, exposed.check.found())
+            })
             .collect();
-        targets.sort();
-        targets
+        all.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        all
     }
 
-    /// Fires after every change.
-    pub(crate) fn changes(&self) -> watch::Receiver<impl Sized + use<>> {
-        self.table.subscribe()
+    /// Fires after every change of the list, or of how a service is.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// Connects a stream of the edge to what it names, if it is on the list. The future lives as long
@@ -158,13 +180,14 @@ impl Exposes {
 }
 
 impl Exposed {
-    fn new(settings: &OriginSettings) -> Result<Self, String> {
+    fn new(settings: &OriginSettings, check: Arc<Check>) -> Result<Self, String> {
         let origin = Origin::new(settings.clone(), |https| {
             certs::tls::origin_for(https.ca.as_deref(), https.h2)
         });
         Ok(Self {
             origin: Arc::new(origin.map_err(|error| error.to_string())?),
             withdrawn: CancellationToken::new(),
+            check,
         })
     }
 }

@@ -12,6 +12,7 @@
 //! * `discover`: where edges are.
 //! * `keep`, `dial`: a session to an edge, kept alive; `link`: what the others see of it.
 //! * `expose`: the allow-list, and what is behind it.
+//! * `health`: how what is behind it is.
 //! * [`hello`] is the service that is built in.
 //! * `forward`: local listeners that lead to upstreams.
 //! * `replica`: which copy this client is.
@@ -22,6 +23,7 @@ mod dial;
 mod discover;
 mod expose;
 mod forward;
+mod health;
 pub mod hello;
 mod keep;
 mod link;

@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use relay::ServiceName;
 use relay::transport::TransportKind;
 
 /// The client's own counters.
@@ -18,6 +19,7 @@ pub(crate) struct ClientMetrics {
     candidates: Gauge,
     stale: Gauge,
     dials: Family<Outcome, Counter>,
+    checks: Family<Checked, Counter>,
     forwarded: Family<Outcome, Counter>,
     /// Streams for services that are not on the allow-list.
     pub(crate) refused: Counter,
@@ -50,6 +52,12 @@ struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Checked {
+    service: String,
+    outcome: &'static str,
+}
+
 impl ClientMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
@@ -61,6 +69,7 @@ impl ClientMetrics {
             candidates: Gauge::default(),
             stale: Gauge::default(),
             dials: Family::default(),
+            checks: Family::default(),
             forwarded: Family::default(),
             refused: Counter::default(),
         };
@@ -103,6 +112,11 @@ impl ClientMetrics {
             "causeway_target_dials",
             "Targets dialled for streams of the edge, by outcome",
             metrics.dials.clone(),
+        );
+        registry.register(
+            "causeway_health_checks",
+            "Checks of the targets of exposed services, by outcome",
+            metrics.checks.clone(),
         );
         registry.register(
             "causeway_forward_callers",
@@ -151,6 +165,12 @@ impl ClientMetrics {
 
     pub(crate) fn dialled(&self, outcome: &'static str) {
         self.dials.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn checked(&self, service: &ServiceName, outcome: &'static str) {
+        let service = service.to_string();
+        let checked = Checked { service, outcome };
+        self.checks.get_or_create(&checked).inc();
     }
 
     pub(crate) fn forwarded(&self, outcome: &'static str) {

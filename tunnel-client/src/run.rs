@@ -24,6 +24,7 @@ use crate::dial::{Dialer, QuicDialer, TcpDialer};
 use crate::discover::Discovery;
 use crate::expose::Exposes;
 use crate::forward::{Forwards, MAX_CALLERS};
+use crate::health::HealthMetrics;
 use crate::keep::{Claims, Keeper, Retired};
 use crate::link::Link;
 use crate::metrics::ClientMetrics;
@@ -125,7 +126,8 @@ pub async fn run(
     let edges = usize::from(config.edge.edges);
     let link = Link::new(edges);
     let retired = Arc::new(Retired::default());
-    let exposes = Arc::new(Exposes::new(metrics.clone()));
+    let exposes = Arc::new(Exposes::new(workers.first(), metrics.clone()));
+    registry.register_collector(Box::new(HealthMetrics(exposes.clone())));
     let forwards = Forwards::new(workers.first().clone(), link.clone(), metrics.clone());
     let forwards = Arc::new(forwards);
     let prepared = exposes.prepare(&config.exposes);

@@ -6,13 +6,17 @@ use std::time::SystemTime;
 use certs::Material;
 use certs::validity::rfc3339;
 use relay::admin::{Readiness, Told};
+use relay::origin::Target;
+use relay::proto::HealthReason;
 use relay::settings::{ListenAddr, Reloads};
+use relay::{ServiceName, Session};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::discover::{Discovery, ToldName};
 use crate::expose::Exposes;
 use crate::forward::Forwards;
+use crate::health::Found;
 use crate::keep::{Leaving, Retired};
 use crate::link::{DialState, Dialing, Link, Live};
 
@@ -54,9 +58,7 @@ impl Told for Status {
             },
             "sessions": self.link.live().iter().map(session).collect::<Vec<_>>(),
             "retired_sessions": self.retired.sessions().iter().map(retired).collect::<Vec<_>>(),
-            "exposes": self.exposes.targets().into_iter().map(|(service, target)| {
-                json!({"service": service.as_str(), "target": target})
-            }).collect::<Vec<_>>(),
+            "exposes": self.exposes.all().iter().map(exposed).collect::<Vec<_>>(),
             "forwards": self.forwards(),
             "discovery": self.discovery(),
             "dialing": self.dialing(),
@@ -148,6 +150,26 @@ fn dialing(dialing: &Dialing) -> Value {
         "attempt": dialing.attempt,
         "last_error": dialing.last_error,
         "next_attempt_in_ms": remaining,
+    })
+}
+
+fn exposed((service, target, found): &(ServiceName, Target, Found)) -> Value {
+    let Found {
+        health,
+        since,
+        error,
+        kind,
+    } = found;
+    json!({
+        "service": service.as_str(),
+        "target": target.to_string(),
+        "health": {
+            "state": health.state.label(),
+            "since": time(*since),
+            "check": kind,
+            "reason": health.reason.map(HealthReason::label),
+            "error": error,
+        },
     })
 }
 

@@ -105,6 +105,7 @@ drain = "1s"
 [[expose]]
 service = "origin"
 target = "tcp://{origin}"
+health = "off"
 "#,
         transport.name()
     )

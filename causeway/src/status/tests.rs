@@ -21,6 +21,7 @@ fn edge_status() -> Value {
             "since": "2026-11-20T11:58:30Z", "rtt_ms": 0.21, "streams": 3, "bytes_sent": 1536,
             "bytes_received": 20, "key_exchange": "X25519MLKEM768", "version": "0.1.0",
             "replica": "r\u{1b}[31m", "services": ["hello", "db"],
+            "health": {"hello": "off", "db": "failing"},
         }],
         "ingresses": [{"name": "web", "kind": "http", "listen": ["127.0.0.1:8080"], "to": "{service}.localhost"}],
         "upstreams": [],
@@ -30,7 +31,10 @@ fn edge_status() -> Value {
 fn client_status() -> Value {
     json!({
         "role": "client", "version": "0.1.0", "started": "2026-11-20T11:59:58Z", "sessions": [],
-        "exposes": [{"service": "hello", "target": "hello"}],
+        "exposes": [
+            {"service": "db", "target": "tcp://127.0.0.1:5432", "health": {"state": "failing", "since": "2026-11-20T11:59:30Z", "error": "refused\u{1b}"}},
+            {"service": "hello", "target": "hello", "health": {"state": "off", "since": "2026-11-20T11:59:58Z"}},
+        ],
         "forwards": [{"service": "state", "listen": ["127.0.0.1:40002"]}],
         "discovery": {"names": [
             {"name": "edge.example.com", "state": "denied", "records": 0, "error": "the name does not exist (NXDOMAIN)"},
@@ -77,7 +81,7 @@ fn an_edge_at_a_glance() {
 
   sessions: 1
     PEER       TRANSPORT  REMOTE          UP      RTT     STREAMS  SENT     RECEIVED  KEY EXCHANGE    VERSION  REPLICA      SERVICES
-    acme/demo  quic       127.0.0.1:5000  1m 30s  0.2 ms  3        1.5 KiB  20 B      X25519MLKEM768  0.1.0    r\u{1b}[31m  hello, db
+    acme/demo  quic       127.0.0.1:5000  1m 30s  0.2 ms  3        1.5 KiB  20 B      X25519MLKEM768  0.1.0    r\u{1b}[31m  hello, db (failing)
 
   ingresses: 1
     NAME  KIND  LISTEN          TO
@@ -152,9 +156,10 @@ fn a_client_that_cannot_connect() {
 
   sessions: none
 
-  exposes: 1
-    SERVICE  TARGET
-    hello    hello
+  exposes: 2
+    SERVICE  TARGET                HEALTH
+    db       tcp://127.0.0.1:5432  failing 30s: refused\\u{1b}
+    hello    hello                 off
 
   forwards: 1
     SERVICE  LISTEN

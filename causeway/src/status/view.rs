@@ -265,7 +265,7 @@ impl View<'_> {
                 text(&session["key_exchange"]),
                 text(&session["version"]),
                 text(&session["replica"]),
-                list(&session["services"]),
+                services(session),
             ]);
         }
         section(f, "sessions", sessions.len(), &table)
@@ -275,7 +275,7 @@ impl View<'_> {
         const SECTIONS: &[(&str, &[&str])] = &[
             ("ingresses", &["name", "kind", "listen", "to"]),
             ("upstreams", &["service", "target", "allow"]),
-            ("exposes", &["service", "target"]),
+            ("exposes", &["service", "target", "health"]),
             ("forwards", &["service", "listen"]),
         ];
         for (key, columns) in SECTIONS {
@@ -284,11 +284,30 @@ impl View<'_> {
             };
             let mut table = Table::new(columns);
             for entry in entries {
-                table.row(columns.iter().map(|column| list(&entry[*column])).collect());
+                let cell = |column: &&str| match *column {
+                    "health" => self.health(&entry["health"]),
+                    column => list(&entry[column]),
+                };
+                table.row(columns.iter().map(cell).collect());
             }
             section(f, key, entries.len(), &table)?;
         }
         Ok(())
+    }
+
+    /// How a service is, for how long, and why if it is not well.
+    fn health(&self, health: &Value) -> String {
+        let mut shown = text(&health["state"]);
+        if shown == "off" {
+            return shown;
+        }
+        if let Some(since) = self.since(&health["since"]) {
+            shown.push_str(&format!(" {since}"));
+        }
+        match text(&health["error"]).as_str() {
+            "" => shown,
+            error => format!("{shown}: {error}"),
+        }
     }
 
     fn since(&self, value: &Value) -> Option<String> {
@@ -320,6 +339,21 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
+}
+
+/// The names of a session's services, and which of them are failing.
+fn services(session: &Value) -> String {
+    let Value::Array(names) = &session["services"] else {
+        return list(&session["services"]);
+    };
+    let shown = names.iter().map(|name| {
+        let name = text(name);
+        match session["health"].get(&name).and_then(Value::as_str) {
+            Some(state @ "failing") => format!("{name} ({state})"),
+            Some(_) | None => name,
+        }
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn list(value: &Value) -> String {

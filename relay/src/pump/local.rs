@@ -150,6 +150,11 @@ impl TlsSocket {
     pub fn new(stream: TlsStream<TcpStream>) -> Self {
         Self(Mutex::new(stream))
     }
+
+    /// The connection itself.
+    pub fn into_inner(self) -> TlsStream<TcpStream> {
+        self.0.into_inner()
+    }
 }
 
 impl Local for TlsSocket {

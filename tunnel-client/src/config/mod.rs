@@ -7,6 +7,7 @@
 //! `docs/configuration.md` describes every key for the people who write the file.
 
 mod dialing;
+mod health;
 mod resolver;
 mod services;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use relay::settings::{
 };
 
 pub use dialing::{BackoffSettings, ConnectTo, EdgeSettings, Suffix, Transport};
+pub use health::{CheckKind, CheckSettings, HealthSettings};
 pub use resolver::ResolverSettings;
 pub use services::{CallerSockets, Expose, Forward};
 
@@ -96,7 +98,7 @@ pub const SCHEMA: Schema = Schema {
         TableSchema {
             name: "expose",
             repeated: true,
-            keys: &[&["service"], ORIGIN_KEYS],
+            keys: &[&["service"], ORIGIN_KEYS, health::HEALTH_KEYS],
         },
         TableSchema {
             name: "forward",

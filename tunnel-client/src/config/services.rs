@@ -7,6 +7,8 @@ use relay::settings::{
     ListenAddr, OriginOwner, OriginSettings, Reading, Section, Stated, idle_timeout, keepalive,
 };
 
+use super::health::HealthSettings;
+
 /// The keys of `[[forward]]`.
 pub(super) const FORWARD_KEYS: &[&str] = &["service", "listen", "idle_timeout", "keepalive"];
 
@@ -20,6 +22,8 @@ pub struct Expose {
     pub service: ServiceName,
     /// Where it really is.
     pub origin: OriginSettings,
+    /// Whether and how it is looked at.
+    pub health: HealthSettings,
 }
 
 /// `[[forward]]`: a local listener that leads to a service of the control plane.
@@ -50,9 +54,11 @@ pub(super) fn read_exposes(reading: &Reading<'_>) -> Vec<Expose> {
         .filter_map(|section| {
             let service = service(section, &mut names);
             let origin = OriginSettings::read(section, OriginOwner::Client);
+            let origin = origin?;
             Some(Expose {
                 service: service?,
-                origin: origin?,
+                health: HealthSettings::read(section, &origin.target),
+                origin,
             })
         })
         .collect();

@@ -211,6 +211,67 @@ fn arguments_make_a_configuration_without_a_file() {
     );
 }
 
+#[test]
+fn how_targets_are_looked_at_is_read() {
+    let text = format!(
+        "{SMALLEST}
+[[expose]]
+service = \"bytes\"
+target = \"tcp://127.0.0.1:1\"
+[[expose]]
+service = \"quick\"
+target = \"http://127.0.0.1:1\"
+health = \"http\"
+health_path = \"/healthz?deep=1\"
+health_interval = \"1s\"
+[[expose]]
+service = \"calls\"
+target = \"h2c://127.0.0.1:1\"
+health = \"grpc\"
+health_service = \"acme.v1.Queue\"
+health_timeout = \"300ms\"
+health_rise = 1
+health_fall = 5
+[[expose]]
+service = \"sleeper\"
+target = \"unix:app.sock\"
+health = \"off\"
+[[expose]]
+service = \"hello\"
+target = \"hello\"
+"
+    );
+    let config = read(&text).unwrap();
+    let by_default = CheckSettings {
+        kind: CheckKind::Tcp,
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(2),
+        rise: 2,
+        fall: 3,
+    };
+    let [bytes, quick, calls, sleeper, hello] = &config.exposes[..] else {
+        panic!("five services: {:?}", config.exposes);
+    };
+    assert_eq!(bytes.health, HealthSettings::Checked(by_default.clone()));
+    let of_quick = CheckSettings {
+        kind: CheckKind::Http("/healthz?deep=1".parse().unwrap()),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        ..by_default.clone()
+    };
+    assert_eq!(quick.health, HealthSettings::Checked(of_quick));
+    let of_calls = CheckSettings {
+        kind: CheckKind::Grpc("acme.v1.Queue".to_owned()),
+        timeout: Duration::from_millis(300),
+        rise: 1,
+        fall: 5,
+        ..by_default
+    };
+    assert_eq!(calls.health, HealthSettings::Checked(of_calls));
+    assert_eq!(sleeper.health, HealthSettings::Off);
+    assert_eq!(hello.health, HealthSettings::Off);
+}
+
 /// What stands below the smallest file, from line 5, and all that is said about it.
 const WRONG: &[(&str, &str)] = &[
     (
@@ -308,6 +369,74 @@ const WRONG: &[(&str, &str)] = &[
     (
         "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nca = \"ca.pem\"",
         "client.toml:8:6: expose[0].ca: only an https:// target takes it, this one is tcp://",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth = \"icmp\"",
+        "client.toml:8:10: expose[0].health: unknown value \"icmp\"; expected one of tcp, http, grpc, off",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"http://x\"\nhealth = \"grpc\"",
+        "client.toml:8:10: expose[0].health: gRPC needs HTTP/2, and this target speaks HTTP/1.1; write h2c:// if it speaks HTTP/2",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"https://x\"\nhealth = \"grpc\"",
+        "client.toml:8:10: expose[0].health: gRPC needs HTTP/2, and this target speaks HTTP/1.1; add h2 = true if it speaks HTTP/2",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"unix:a\"\nhealth = \"grpc\"\nprotocol = \"http\"",
+        "client.toml:8:10: expose[0].health: gRPC needs HTTP/2, and this target speaks HTTP/1.1; write protocol = \"h2c\" if it speaks HTTP/2",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"hello\"\nhealth = \"off\"",
+        "client.toml:8:10: expose[0].health: hello is built in and always there; leave it out",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth = \"off\"\nhealth_fall = 2",
+        "client.toml:9:15: expose[0].health_fall: health is \"off\"; leave it out",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"http://x\"\nhealth_path = \"/\"",
+        "client.toml:8:15: expose[0].health_path: only health = \"http\" takes it",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"http://x\"\nhealth = \"http\"\nhealth_path = \"healthz\"",
+        "client.toml:9:15: expose[0].health_path: \"healthz\" is no path; write it like \"/healthz\"",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"http://x\"\nhealth = \"http\"\nhealth_path = \"/a b\"",
+        "client.toml:9:15: expose[0].health_path: \"/a b\" is no path; write it like \"/healthz\"",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"h2c://x\"\nhealth_service = \"a.B\"",
+        "client.toml:8:18: expose[0].health_service: only health = \"grpc\" takes it",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"h2c://x\"\nhealth = \"grpc\"\nhealth_service = \"a b\"",
+        "client.toml:9:18: expose[0].health_service: no name of a gRPC service; write it like \"acme.v1.Queue\"",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth_interval = \"50ms\"",
+        "client.toml:8:19: expose[0].health_interval: 50ms is out of range; expected 100ms to 1h",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth_interval = \"off\"",
+        "client.toml:8:19: expose[0].health_interval: cannot be switched off; write a duration such as \"5s\"",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth_timeout = \"11s\"",
+        "client.toml:8:18: expose[0].health_timeout: must not be longer than health_interval: a check is over before the next begins",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth_timeout = \"10ms\"",
+        "client.toml:8:18: expose[0].health_timeout: 10ms is out of range; expected 50ms to 2m",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth_rise = 0",
+        "client.toml:8:15: expose[0].health_rise: 0 is out of range; expected 1 to 100",
+    ),
+    (
+        "[[expose]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nhealth_fall = \"3\"",
+        "client.toml:8:15: expose[0].health_fall: expected a whole number from 1 to 100, found the string \"3\"",
     ),
     (
         "[[forward]]\nservice = \"a\"\nlisten = []",

@@ -14,7 +14,7 @@ pub(super) const HOST: &str = "{service}--{cluster}--{tenant}.apps.test";
 /// What an edge and a client are to be told.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
-    exposes: Vec<(String, String)>,
+    exposes: Vec<(String, String, String)>,
     pub(super) upstreams: Vec<(String, String)>,
     pub(super) tcp_ingresses: Vec<(String, String)>,
     pub(super) http_ingress: bool,
@@ -28,9 +28,15 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// The client exposes `service` at `target`.
-    pub(crate) fn expose(mut self, service: &str, target: &str) -> Self {
-        self.exposes.push((service.into(), target.into()));
+    /// The client exposes `service` at `target`, which sees nothing but what the test sends.
+    pub(crate) fn expose(self, service: &str, target: &str) -> Self {
+        self.expose_checked(service, target, "health = \"off\"\n")
+    }
+
+    /// The client exposes `service` at `target` and looks at it as these keys say.
+    pub(crate) fn expose_checked(mut self, service: &str, target: &str, keys: &str) -> Self {
+        self.exposes
+            .push((service.into(), target.into(), keys.into()));
         self
     }
 
@@ -142,8 +148,11 @@ impl Builder {
         let mut file = format!(
             "[identity]\ndir = \"state\"\n\n[edge]\naddress = \"{tunnel}\"\n{transport}\n[admin]\nlisten = \"unix:admin.sock\"\n"
         );
-        for (service, target) in &self.exposes {
-            file += &format!("\n[[expose]]\nservice = \"{service}\"\ntarget = \"{target}\"\n");
+        for (service, target, health) in &self.exposes {
+            // What is built in is not looked at, and takes no such key.
+            let health = if target == "hello" { "" } else { health };
+            file +=
+                &format!("\n[[expose]]\nservice = \"{service}\"\ntarget = \"{target}\"\n{health}");
         }
         for (service, _) in &self.upstreams {
             file += &format!(

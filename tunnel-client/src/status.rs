@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 use certs::Material;
 use certs::validity::rfc3339;
+use relay::ServiceName;
 use relay::admin::{Readiness, Told};
 use relay::origin::Target;
 use relay::proto::HealthReason;
 use relay::settings::{ListenAddr, Reloads};
-use relay::{ServiceName, Session};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use certs::{ClusterId, Identity, Role};
+use certs::{CertificateInfo, ClusterId, Identity, Role};
 use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
 use relay::driver::{SessionOptions, StreamHandler};
 use relay::proto::{
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::clusters::{Admitted as Entered, Clusters};
 use crate::metrics::EdgeMetrics;
 use crate::registry::{Entry, NotRegistered, Registry};
 use crate::upstream::Upstreams;
@@ -41,6 +42,7 @@ pub(crate) struct ToldEdges {
 pub(crate) struct Admission {
     pub(crate) workers: Arc<Workers>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) clusters: Arc<Clusters>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<EdgeMetrics>,
     pub(crate) edge: String,
@@ -62,6 +64,7 @@ pub(crate) struct Admission {
 struct Admitted {
     established: Established,
     cluster: ClusterId,
+    certificate_expires: Option<SystemTime>,
 }
 
 /// Why there is no session.
@@ -153,6 +156,7 @@ impl Admission {
         let Admitted {
             established,
             cluster,
+            certificate_expires,
         } = match admitted {
             Ok(admitted) => admitted,
             Err(error) if error.is_a_strangers() => return self.count_stranger(&error),
@@ -173,7 +177,9 @@ impl Admission {
             handler,
         );
         let span = session.span().clone();
-        self.live(session, hello, cluster).instrument(span).await;
+        self.live(session, hello, cluster, certificate_expires)
+            .instrument(span)
+            .await;
     }
 
     /// Counts who did not get far enough to be worth a line in the log.
@@ -183,8 +189,19 @@ impl Admission {
     }
 
     /// Keeps the session registered until it is over.
-    async fn live(&self, session: Session, hello: Hello, cluster: ClusterId) {
+    async fn live(
+        &self,
+        session: Session,
+        hello: Hello,
+        cluster: ClusterId,
+        certificate_expires: Option<SystemTime>,
+    ) {
         tracing::info!(replica = %hello.replica, "client connected");
+        let entered = Entered {
+            cluster: &cluster.clone(),
+            hello: &hello.clone(),
+            certificate_expires,
+        };
         let entry = Entry {
             session: session.clone(),
             replica: hello.replica,
@@ -206,15 +223,28 @@ impl Admission {
                 None
             }
         };
+        let presence = registered
+            .as_ref()
+            .map(|_| self.clusters.enter(&entered, &session));
+        let reports = async {
+            match &presence {
+                Some(presence) => presence.follow(session.services()).await,
+                None => std::future::pending().await,
+            }
+        };
         let closed = tokio::select! {
             closed = session.closed() => closed,
             never = self.tell(&session) => match never {},
+            never = reports => match never {},
             () = self.stop.cancelled() => {
                 session.drain(self.grace).await;
                 session.closed().await
             }
         };
         drop(registered);
+        if let Some(presence) = presence {
+            presence.over(&closed);
+        }
         session.finished().await;
         tracing::info!(%closed, "client disconnected");
     }
@@ -268,8 +298,8 @@ impl Admission {
                 return Err(error.into());
             }
         };
-        let cluster = match cluster_of(connection.as_ref()) {
-            Ok(cluster) => cluster,
+        let (cluster, certificate_expires) = match cluster_of(connection.as_ref()) {
+            Ok(found) => found,
             Err(error) => {
                 refuse(pending, CloseCode::Refused, "refused", None).await;
                 return Err(NotAdmitted::Identity(error));
@@ -304,6 +334,7 @@ impl Admission {
         Ok(Admitted {
             established,
             cluster,
+            certificate_expires,
         })
     }
 
@@ -317,13 +348,17 @@ impl Admission {
     }
 }
 
-/// Whose client it is, by the certificate that TLS has verified.
-fn cluster_of(connection: &dyn Connection) -> Result<ClusterId, String> {
+/// Whose client it is, by the certificate that TLS has verified, and when that expires.
+fn cluster_of(connection: &dyn Connection) -> Result<(ClusterId, Option<SystemTime>), String> {
     let chain = connection.peer_certificates();
     let certificate = chain.first().ok_or("no certificate was shown")?;
     let identity = Identity::from_certificate(certificate).map_err(|error| error.to_string())?;
     match identity.role {
-        Role::Client(cluster) => Ok(cluster),
+        Role::Client(cluster) => {
+            let info = CertificateInfo::read(certificate).ok();
+            let expires = info.map(|info| SystemTime::from(info.validity.not_after));
+            Ok((cluster, expires))
+        }
         Role::Edge(_) | Role::Service(_) => Err(format!("{identity} is no client")),
     }
 }

@@ -9,6 +9,7 @@
 //! * [`config`] is `edge.toml`.
 //! * [`run()`] is one edge from start to stop.
 //! * `accept`, `admit`: from a packet to a session.
+//! * `clusters`: what is known of every cluster, for the Cluster Service.
 //! * `registry`: which session reaches which cluster.
 //! * [`ingress`] turns callers into streams.
 //! * `address_limit`: how many connections one address may have.
@@ -19,6 +20,7 @@
 mod accept;
 mod address_limit;
 mod admit;
+mod clusters;
 pub mod config;
 mod dns;
 pub mod ingress;

@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::{TunnelBindError, TunnelListener, TunnelSetup};
 use crate::admit::{Admission, ToldEdges};
+use crate::clusters::{self, ClusterMetrics, Clusters};
 use crate::config::{Config, DnsSettings};
 use crate::dns::{self, Prepared, ThisEdge};
 use crate::ingress::Ingresses;
@@ -155,6 +156,9 @@ pub async fn run(
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
     let workers = Arc::new(Workers::start(config.workers, "worker")?);
     let sessions = Arc::new(Registry::new(config.max_sessions));
+    let instance = Instance::from_bytes(rand::random());
+    let clusters = Arc::new(Clusters::new(name.to_string(), instance));
+    registry.register_collector(Box::new(ClusterMetrics(clusters.clone())));
     let upstreams = Arc::new(Upstreams::new(metrics.clone()));
     let prepared = upstreams.prepare(&config.upstreams);
     upstreams.commit(prepared.map_err(StartError::Configuration)?);
@@ -198,10 +202,11 @@ pub async fn run(
     let admission = Arc::new(Admission {
         workers: workers.clone(),
         registry: sessions,
+        clusters: clusters.clone(),
         upstreams: upstreams.clone(),
         metrics,
         edge: name.to_string(),
-        instance: Instance::from_bytes(rand::random()),
+        instance,
         limits: limits(&config.session),
         options: SessionOptions::new(&config.session, budget, relay_metrics, audit.clone()),
         told: told.subscribe(),
@@ -218,7 +223,10 @@ pub async fn run(
         accepting.spawn_on(serving, workers.first().runtime());
     }
     let served = CancellationToken::new();
-    let mut admin = Admin::new(status.clone(), &workers, registry);
+    let expiring = clusters.clone().keep_time(served.clone());
+    let expiring = workers.first().spawn(expiring);
+    let mut admin =
+        Admin::new(status.clone(), &workers, registry).with_api(clusters.routes(), clusters::INDEX);
     if let Some(dns) = dns {
         admin = admin.with_api(dns::routes(dns), dns::INDEX);
     }
@@ -246,7 +254,11 @@ pub async fn run(
     }
     drain(&admission, &ingresses).await;
     accepting.shutdown().await;
+    clusters.close();
     served.cancel();
+    if let Err(error) = expiring.await {
+        tracing::error!(%error, "forgetting what is a day old failed");
+    }
     if let Err(error) = serving.await {
         tracing::error!(%error, "serving health and status failed");
     }

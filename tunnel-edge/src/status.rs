@@ -97,6 +97,14 @@ fn session((cluster, entry): &(ClusterId, Entry)) -> Value {
         .iter()
         .map(|service| service.name.as_str())
         .collect();
+    let health: serde_json::Map<String, Value> = snapshot
+        .services
+        .iter()
+        .filter_map(|service| {
+            let state = service.health.as_ref()?.state.label();
+            Some((service.name.to_string(), state.into()))
+        })
+        .collect();
     json!({
         "id": entry.session.id().to_string(),
         "peer": cluster.to_string(),
@@ -113,6 +121,7 @@ fn session((cluster, entry): &(ClusterId, Entry)) -> Value {
         "version": entry.software,
         "replica": entry.replica.to_string(),
         "services": services,
+        "health": health,
     })
 }
 

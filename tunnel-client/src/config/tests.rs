@@ -257,7 +257,7 @@ target = \"hello\"
         kind: CheckKind::Http("/healthz?deep=1".parse().unwrap()),
         interval: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
-        ..by_default.clone()
+        ..by_default
     };
     assert_eq!(quick.health, HealthSettings::Checked(of_quick));
     let of_calls = CheckSettings {

@@ -65,7 +65,7 @@ pub(crate) fn script(line: &str) -> Option<Command> {
 /// A server of `causeway/tests/peers`. It says `listening PORT` once it does.
 #[derive(Debug)]
 pub(crate) struct Server {
-    _process: Process,
+    process: Process,
     port: u16,
     _directory: TempDir,
 }
@@ -84,7 +84,7 @@ impl Server {
             line.trim().parse().ok()
         });
         Self {
-            _process: process,
+            process,
             port,
             _directory: directory,
         }
@@ -93,6 +93,11 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Sends it a signal by name.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.signal(signal);
     }
 }
 

@@ -164,6 +164,17 @@ impl Plane {
         }
     }
 
+    /// What the edge's admin listener answers to `path`: its status and its JSON.
+    #[track_caller]
+    pub(crate) fn ask(&self, path: &str) -> (u16, Value) {
+        let answer = admin(&self.path(Side::Edge).join("admin.sock"), path).unwrap();
+        let status = answer.status;
+        (
+            status,
+            serde_json::from_str(&answer.text().unwrap()).unwrap(),
+        )
+    }
+
     /// What `/readyz` of one process says now: its status and its body.
     pub(crate) fn readyz(&self, side: Side) -> (u16, String) {
         let answer = admin(&self.path(side).join("admin.sock"), "/readyz").unwrap();

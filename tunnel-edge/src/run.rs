@@ -157,8 +157,6 @@ pub async fn run(
     let workers = Arc::new(Workers::start(config.workers, "worker")?);
     let sessions = Arc::new(Registry::new(config.max_sessions));
     let instance = Instance::from_bytes(rand::random());
-    let clusters = Arc::new(Clusters::new(name.to_string(), instance));
-    registry.register_collector(Box::new(ClusterMetrics(clusters.clone())));
     let upstreams = Arc::new(Upstreams::new(metrics.clone()));
     let prepared = upstreams.prepare(&config.upstreams);
     upstreams.commit(prepared.map_err(StartError::Configuration)?);
@@ -181,6 +179,8 @@ pub async fn run(
         names.with(Arc::new(this_edge(&name, settings, port, &sessions)))
     });
     let (dns, reconciling) = names.unzip();
+    let clusters = Arc::new(Clusters::new(name.to_string(), instance, dns.clone()));
+    registry.register_collector(Box::new(ClusterMetrics(clusters.clone())));
     let status = Arc::new(Status {
         dns: dns.clone(),
         material,

@@ -132,6 +132,11 @@ fn an_edit_in_between_survives_and_is_reported(software: Software) {
     wait_for("the name to be somebody else's", || {
         (plane.status(Side::Edge)["dns"]["counts"]["foreign"] == 1).then_some(())
     });
+    let (_, cluster) = plane.ask("/api/clusters/acme/demo");
+    let name = &cluster["dns"][0];
+    assert_eq!(name["name"], "demo--acme.apps.test.");
+    assert_eq!(name["state"], "foreign");
+    assert!(name["why"].as_str().unwrap().contains("A records"));
     let overtaken = metric(
         &plane,
         "causeway_dns_changes_total",
@@ -147,6 +152,10 @@ fn an_edit_in_between_survives_and_is_reported(software: Software) {
     server.update("delete demo--acme");
     wait_for("the name to be ours", || {
         (server.query("demo--acme", "A") == ["203.0.113.7"]).then_some(())
+    });
+    wait_for("the edge to say so", || {
+        let (_, cluster) = plane.ask("/api/clusters/acme/demo");
+        (cluster["dns"][0]["state"] == "in_sync").then_some(())
     });
 }
 

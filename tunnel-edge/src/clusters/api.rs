@@ -52,9 +52,7 @@ async fn list(Shared(clusters): Shared<Arc<Clusters>>, RawQuery(query): RawQuery
         .last()
         .filter(|_| more)
         .map(|found| found.id.to_string());
-    let listed = page
-        .iter()
-        .map(|found| json::cluster(&clusters.edge, found));
+    let listed = page.iter().map(|found| json::cluster(&clusters, found));
     let listed: Vec<_> = listed.collect();
     let document = json!({
         "edge": clusters.edge,
@@ -73,7 +71,7 @@ async fn one(
     match clusters.find(&tenant, &cluster) {
         Ok(found) => answer(
             StatusCode::OK,
-            &json::cluster_with_changes(&clusters.edge, &found),
+            &json::cluster_with_changes(&clusters, &found),
         ),
         Err(unknown) => {
             let names: Vec<_> = unknown.known.iter().map(ToString::to_string).collect();

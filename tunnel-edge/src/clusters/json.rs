@@ -7,17 +7,19 @@ use relay::AppProtocol;
 use relay::proto::HealthReason;
 use serde_json::{Value, json};
 
+use super::Clusters;
 use super::history::{Change, What};
 use super::known::{Found, Session};
 use super::service::{Service, best_of};
+use crate::dns::Standing;
 
 /// A cluster; `changes` only where one alone is asked for.
-pub(super) fn cluster(edge: &str, found: &Found) -> Value {
+pub(super) fn cluster(clusters: &Clusters, found: &Found) -> Value {
     let now = SystemTime::now();
     let sessions: Vec<_> = found
         .sessions
         .iter()
-        .map(|known| session(edge, known, now))
+        .map(|known| session(&clusters.edge, known, now))
         .collect();
     let newest = found.sessions.last();
     let (heard, software, expires, services) = match &found.last {
@@ -44,13 +46,13 @@ pub(super) fn cluster(edge: &str, found: &Found) -> Value {
         "certificate_expires": expires.map(time),
         "sessions": sessions,
         "services": services.iter().map(service).collect::<Vec<_>>(),
-        "dns": [],
+        "dns": clusters.name_of(&found.id).map(dns_name).into_iter().collect::<Vec<_>>(),
     })
 }
 
 /// The same, with what has changed.
-pub(super) fn cluster_with_changes(edge: &str, found: &Found) -> Value {
-    let mut document = cluster(edge, found);
+pub(super) fn cluster_with_changes(clusters: &Clusters, found: &Found) -> Value {
+    let mut document = cluster(clusters, found);
     document["changes"] = found.changes.iter().map(change).collect();
     document
 }
@@ -83,6 +85,14 @@ fn service(service: &Service) -> Value {
         "since": service.since.map(time),
         "reason": service.reason.map(HealthReason::label),
         "detail": Some(service.detail.as_str()).filter(|detail| !detail.is_empty()),
+    })
+}
+
+fn dns_name(standing: Standing) -> Value {
+    json!({
+        "name": standing.name,
+        "state": standing.state.label(),
+        "why": standing.state.why(),
     })
 }
 

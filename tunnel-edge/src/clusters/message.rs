@@ -4,10 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use relay::proto::{HealthReason, HealthState as State};
 
+use super::Clusters;
 use super::history::{Change as Changed, What};
 use super::json::protocol;
 use super::known::{self, Found};
 use super::service::{Service as Known, best_of};
+use crate::dns::{NameState, Standing};
 
 #[allow(
     missing_docs,
@@ -24,7 +26,7 @@ use generated::change::What as Kind;
 pub(super) use generated::*;
 use prost_types::Timestamp;
 
-pub(super) fn cluster(edge: &str, found: &Found) -> Cluster {
+pub(super) fn cluster(clusters: &Clusters, found: &Found) -> Cluster {
     let now = SystemTime::now();
     let newest = found.sessions.last();
     let (heard, version, expires, services) = match &found.last {
@@ -52,10 +54,15 @@ pub(super) fn cluster(edge: &str, found: &Found) -> Cluster {
         sessions: found
             .sessions
             .iter()
-            .map(|known| session(edge, known, now))
+            .map(|known| session(&clusters.edge, known, now))
             .collect(),
         services: services.iter().map(service).collect(),
         changes: found.changes.iter().map(change).collect(),
+        dns: clusters
+            .name_of(&found.id)
+            .map(dns_name)
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -87,6 +94,20 @@ fn service(known: &Known) -> Service {
         since: known.since.map(Timestamp::from),
         reason: reason(known.reason),
         detail: known.detail.clone(),
+    }
+}
+
+fn dns_name(standing: Standing) -> DnsName {
+    let state = match standing.state {
+        NameState::InSync => DnsState::InSync,
+        NameState::Pending(_) => DnsState::Pending,
+        NameState::Foreign(_) => DnsState::Foreign,
+        NameState::Failed { .. } => DnsState::Failed,
+    };
+    DnsName {
+        why: standing.state.why().unwrap_or_default(),
+        name: standing.name,
+        state: state.into(),
     }
 }
 

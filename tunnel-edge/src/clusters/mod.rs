@@ -37,6 +37,7 @@ use self::known::Known;
 pub(crate) use self::metrics::ClusterMetrics;
 use self::service::Service;
 use self::vitals::Pulse;
+use crate::dns::{Dns, Standing};
 
 /// How often it is looked who left a day ago.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
@@ -58,6 +59,8 @@ pub(crate) struct Clusters {
     edge: String,
     /// Of this process.
     instance: String,
+    /// How names stand, if this edge publishes any.
+    dns: Option<Dns>,
     known: Mutex<Known>,
     /// The version that it has come to.
     version: channel::Sender<u64>,
@@ -84,14 +87,20 @@ pub(crate) struct Presence {
 }
 
 impl Clusters {
-    pub(crate) fn new(edge: String, instance: Instance) -> Self {
+    pub(crate) fn new(edge: String, instance: Instance, dns: Option<Dns>) -> Self {
         Self {
             edge,
             instance: instance.to_string(),
+            dns,
             known: Mutex::default(),
             version: channel::Sender::new(0),
             closed: CancellationToken::new(),
         }
+    }
+
+    /// How the name of a cluster stands in DNS; `None` if it has none.
+    fn name_of(&self, cluster: &ClusterId) -> Option<Standing> {
+        self.dns.as_ref()?.of_cluster(cluster)
     }
 
     /// A session has begun.

@@ -60,7 +60,7 @@ impl Watch {
             match next {
                 Next::Cluster(found) => {
                     self.position.seen = found.version;
-                    let told = cluster(&self.clusters.edge, &found);
+                    let told = cluster(&self.clusters, &found);
                     return Ok(self.message(Event::Cluster(told)));
                 }
                 Next::Forgotten { cluster, version } => {
@@ -116,7 +116,7 @@ mod tests {
 
     fn clusters() -> Arc<Clusters> {
         let instance = Instance::from_bytes([7; 16]);
-        Arc::new(Clusters::new("edge-1".to_owned(), instance))
+        Arc::new(Clusters::new("edge-1".to_owned(), instance, None))
     }
 
     fn enter(clusters: &Arc<Clusters>, cluster: &str, number: u128) -> Presence {

@@ -19,10 +19,10 @@ use certs::validity::rfc3339;
 use hickory_proto::rr::RData;
 use serde_json::{Value, json};
 
-use super::desired::Purpose;
+use super::desired::name_of_cluster;
 use super::plan::{Held, Planned};
 use super::records::{RecordSet, Records};
-use super::report::{NameReport, Outcome, Report};
+use super::report::{NameReport, NameState, Outcome, Report};
 use super::run::{Dns, NoAnswer, Preview};
 
 /// A line for each path, as `/` shows it.
@@ -83,14 +83,18 @@ impl Dns {
     }
 
     /// How a cluster's name stands; `None` if no round has seen the cluster yet.
-    #[allow(dead_code, reason = "the list of clusters shows it next")]
-    pub(crate) fn of_cluster(&self, cluster: &ClusterId) -> Option<Value> {
-        let purpose = Purpose::Cluster(cluster.clone()).to_string();
-        let report = self.report();
-        let mut names = report.names.iter();
-        let (name, report) = names.find(|(_, report)| report.purpose == purpose)?;
-        Some(named((name, report)))
+    pub(crate) fn of_cluster(&self, cluster: &ClusterId) -> Option<Standing> {
+        let name = name_of_cluster(cluster, &self.policy.naming.zone);
+        let state = self.report().names.get(&name)?.state.clone();
+        Some(Standing { name, state })
     }
+}
+
+/// A name, and how it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) name: String,
+    pub(crate) state: NameState,
 }
 
 fn full(dns: &Dns, report: &Report) -> Value {

@@ -101,12 +101,21 @@ pub(crate) fn desired(view: &View, naming: &Naming) -> Desired {
         desired.add(naming, Purpose::Ingress, &["*"], led_to(everyone()));
     }
     for (cluster, edges) in &view.clusters {
-        let label = format!("{}--{}", cluster.cluster, cluster.tenant);
+        let label = label_of_cluster(cluster);
         let edges = edges.iter().filter_map(|edge| view.edges.get(edge));
         let purpose = Purpose::Cluster(cluster.clone());
         desired.add(naming, purpose, &[&label], led_to(edges));
     }
     desired
+}
+
+/// The name of a cluster as reports have it, whether DNS can hold it or not.
+pub(crate) fn name_of_cluster(cluster: &ClusterId, zone: &LowerName) -> String {
+    format!("{}.{zone}", label_of_cluster(cluster))
+}
+
+fn label_of_cluster(cluster: &ClusterId) -> String {
+    format!("{}--{}", cluster.cluster, cluster.tenant)
 }
 
 /// Records to have, and records that may go at once.

@@ -31,7 +31,8 @@ mod this_edge;
 mod view;
 mod zone;
 
-pub(crate) use api::{INDEX, routes};
+pub(crate) use api::{INDEX, Standing, routes};
+pub(crate) use report::NameState;
 pub(crate) use run::Dns;
 pub(crate) use start::Prepared;
 pub(crate) use this_edge::ThisEdge;

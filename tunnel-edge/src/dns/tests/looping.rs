@@ -306,5 +306,7 @@ async fn what_is_told_says_what_is_so() {
             .contains("it has A records")
     );
     let of_cluster = running.dns.of_cluster(&"acme/prod-2".parse().unwrap());
-    assert_eq!(of_cluster.as_ref(), Some(foreign));
+    let of_cluster = of_cluster.unwrap();
+    assert_eq!(of_cluster.name, foreign["name"].as_str().unwrap());
+    assert_eq!(of_cluster.state.why().unwrap(), foreign["why"]);
 }

@@ -26,6 +26,10 @@ pub(super) struct Field {
     edges: Vec<Option<Process>>,
     client: Option<Process>,
     authority: Authority,
+    /// Whom the client asks for names.
+    resolver: SocketAddr,
+    /// What else the edges' configuration says.
+    more: String,
     /// What the edges offer as `state`, by HTTP/1.1.
     upstream: Origin,
     // Dropped last: the processes write into it.
@@ -53,6 +57,8 @@ impl Field {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         });
         Some(Self {
+            resolver: names.address(),
+            more: String::new(),
             names,
             port: port_on_every_host(),
             edges: Vec::new(),
@@ -70,6 +76,26 @@ impl Field {
             field.start_edge(number);
         }
         Some(field)
+    }
+
+    /// Has edges that are started from now on publish names: `provider` is the rest of `[dns]`.
+    pub(super) fn publish(&mut self, zone: &str, provider: &str) {
+        self.more = format!(
+            "[dns]\nzone = \"{zone}\"\ntarget = \"{}\"\nresync = \"200ms\"\ndebounce = \"100ms\"\n{provider}\n",
+            host(1),
+        );
+    }
+
+    /// Has the client ask somebody else for names.
+    pub(super) fn resolve_at(&mut self, resolver: SocketAddr) {
+        self.resolver = resolver;
+    }
+
+    /// A file of this text, which goes with everything else.
+    pub(super) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
     }
 
     /// Starts `edge-<number>`, for the first time or again.
@@ -148,9 +174,10 @@ impl Field {
         format!(
             "[identity]\ndir = \"state\"\n[listen]\ntunnel = \"{}\"\n[admin]\nlisten = \"unix:admin.sock\"\n\
              [[ingress]]\nname = \"app\"\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\nto = \"{CLUSTER}/app\"\nanonymous = true\n\
-             [[upstream]]\nservice = \"state\"\ntarget = \"{}\"\nallow = [\"{CLUSTER}\"]\n{SESSION}",
+             [[upstream]]\nservice = \"state\"\ntarget = \"{}\"\nallow = [\"{CLUSTER}\"]\n{}{SESSION}",
             self.tunnel(number),
             self.upstream.tcp(),
+            self.more,
         )
         .replace("[backoff]\nmax = \"1s\"\n", "")
     }
@@ -179,10 +206,17 @@ impl Field {
             "[identity]\ndir = \"state\"\n[edge]\n{edge}\n[resolver]\nservers = \"{}\"\n{RESOLVER}\
              [admin]\nlisten = \"unix:admin.sock\"\n[[expose]]\nservice = \"app\"\ntarget = \"{}\"\n\
              [[forward]]\nservice = \"state\"\nlisten = \"127.0.0.1:0\"\n{SESSION}",
-            self.names.address(),
+            self.resolver,
             origin.tcp(),
         );
         fs::write(directory.join("client.toml"), file).unwrap();
+        self.start_client_again();
+    }
+
+    /// Starts the client as it was.
+    #[track_caller]
+    pub(super) fn start_client_again(&mut self) {
+        let directory = self.client_directory();
         let mut command = causeway();
         command
             .arg("client")

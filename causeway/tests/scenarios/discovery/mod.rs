@@ -1,6 +1,7 @@
 //! A client that finds its edges by names, in a zone that BIND serves.
 
 mod away;
+mod closed_loop;
 mod field;
 mod following;
 mod naming;

@@ -99,7 +99,7 @@ async fn list(Shared(service): Shared<Service>, request: Request) -> Response {
             next: next.map_or_else(String::new, |found| found.id.to_string()),
             instance: clusters.instance.clone(),
             version,
-            clusters: page.iter().map(|found| cluster(&clusters, found)).collect(),
+            clusters: page.iter().map(|found| cluster(clusters, found)).collect(),
         })
     })
     .await
@@ -119,7 +119,7 @@ async fn get(Shared(service): Shared<Service>, request: Request) -> Response {
                 Failed::new(Code::NOT_FOUND, unknown.message + &known)
             })?;
         Ok(GetClusterResponse {
-            cluster: Some(cluster(&clusters, &found)),
+            cluster: Some(cluster(clusters, &found)),
         })
     })
     .await

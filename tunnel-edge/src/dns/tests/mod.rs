@@ -5,6 +5,7 @@ mod looping;
 mod many;
 mod removals;
 mod rounds;
+pub(super) mod running;
 mod server;
 mod troubles;
 mod world;

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::dns::records::{Expectation, RecordSet};
+use crate::dns::tests::running::{Running, Scripted, in_sync, peak_mib};
 
 /// For what should be there at once.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -301,4 +302,37 @@ fn socket_from(address: [u8; 4], server: SocketAddr) -> TcpStream {
     });
     connected.set_nonblocking(false).unwrap();
     connected
+}
+
+#[tokio::test]
+async fn thousands_of_clusters_converge_from_empty() {
+    let full = std::env::var_os("CAUSEWAY_TEST_FULL").is_some();
+    let count = if full { 10_000 } else { 1_000 };
+    let directory = tempfile::tempdir().unwrap();
+    let embedded = open(ZONE, directory.path());
+    let address = embedded.addresses[0];
+    let scripted = Scripted::new(count);
+    let began = std::time::Instant::now();
+    let running = Running::over(lower(ZONE), "embedded", Arc::new(embedded), &scripted);
+    running
+        .until("all names in sync", |report| in_sync(report) == count + 3)
+        .await;
+    println!(
+        "embedded: {count} clusters from empty in {:.1?}; resident at most {} MiB, test included",
+        began.elapsed(),
+        peak_mib("self"),
+    );
+    // It answers what the reconciler believes.
+    let last = format!("c{}--tenant-99.{ZONE}", count - 1);
+    let asking = move || addresses(&ask_udp(address, &question(&last)));
+    let answer = tokio::task::spawn_blocking(asking).await.unwrap();
+    assert_eq!(answer, ["203.0.113.7"]);
+    let serial = running.dns.report().serial;
+    running.rounds(10).await;
+    assert_eq!(
+        running.dns.report().serial,
+        serial,
+        "steady rounds change nothing"
+    );
+    running.stop().await;
 }

@@ -2,36 +2,21 @@
 //! clusters, several reconcilers, one that dies.
 
 use std::{
-    collections::BTreeSet,
-    fs,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 
 use super::support::{
     Access, name,
     nameserver::{Fate, NameServer, Relay, Software, Way, Zone, is_update},
     with_bind_and_knot,
 };
-use crate::{
-    config::DnsTarget,
-    dns::{
-        desired::Naming,
-        metrics::DnsMetrics,
-        plan::Limits,
-        reconciler::Policy,
-        report::{NameState, Report},
-        run::Dns,
-        view::{Clusters, EdgeView, Standing, Unreachable, View},
-    },
+use crate::dns::{
+    report::Report,
+    tests::running::{Running, Scripted, in_sync, peak_mib, wait_until},
 };
 
 with_bind_and_knot!(
@@ -39,12 +24,6 @@ with_bind_and_knot!(
     two_at_once_converge_and_then_leave_each_other_alone,
     what_one_that_was_killed_left_another_finishes,
 );
-
-/// How long all of it may take, with every core busy.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Soon enough to be waited for.
-const MOMENT: Duration = Duration::from_millis(100);
 
 async fn thousands_of_clusters_converge_from_empty(software: Software) {
     let full = std::env::var_os("CAUSEWAY_TEST_FULL").is_some();
@@ -54,7 +33,7 @@ async fn thousands_of_clusters_converge_from_empty(software: Software) {
     };
     let scripted = Scripted::new(count);
     let began = Instant::now();
-    let running = Running::start(&server, &relay, &scripted);
+    let running = start(&server, &relay, &scripted);
     running
         .until("all names in sync", |report| in_sync(report) == count + 3)
         .await;
@@ -85,8 +64,8 @@ async fn two_at_once_converge_and_then_leave_each_other_alone(software: Software
     };
     let scripted = Scripted::new(200);
     let both = [
-        Running::start(&server, &relay, &scripted),
-        Running::start(&server, &relay, &scripted),
+        start(&server, &relay, &scripted),
+        start(&server, &relay, &scripted),
     ];
     for count in [200, 150, 250] {
         scripted.set(count);
@@ -114,14 +93,14 @@ async fn what_one_that_was_killed_left_another_finishes(software: Software) {
     for (before, after) in [(0, 100), (100, 60)] {
         let scripted = Scripted::new(before);
         if before > 0 {
-            let running = Running::start(&server, &relay, &scripted);
+            let running = start(&server, &relay, &scripted);
             let all = |report: &Report| in_sync(report) == before + 3;
             running.until("the names to remove", all).await;
             running.stop().await;
         }
         scripted.set(after);
         let made = Arc::new(AtomicUsize::new(0));
-        let dies = Running::start(&server, &relay, &scripted);
+        let dies = start(&server, &relay, &scripted);
         relay.judge({
             let made = Arc::clone(&made);
             move |way, message| {
@@ -139,7 +118,7 @@ async fn what_one_that_was_killed_left_another_finishes(software: Software) {
         let half = server.records().len();
         assert_ne!(half, 2 * (after + 3) + 2, "it was not killed in between");
 
-        let finishes = Running::start(&server, &relay, &scripted);
+        let finishes = start(&server, &relay, &scripted);
         let all = |report: &Report| in_sync(report) == after + 3 && report.held.is_empty();
         finishes.until("another to finish", all).await;
         finishes.stop().await;
@@ -157,132 +136,7 @@ fn server_and_relay(software: Software) -> Option<(NameServer, Relay)> {
     Some((server, relay))
 }
 
-/// A registry with one edge and so many clusters.
-#[derive(Debug)]
-struct Scripted {
-    view: Mutex<View>,
-    changes: watch::Sender<()>,
-}
-
-impl Scripted {
-    fn new(count: usize) -> Arc<Self> {
-        let scripted = Self {
-            view: Mutex::default(),
-            changes: watch::Sender::new(()),
-        };
-        scripted.set(count);
-        Arc::new(scripted)
-    }
-
-    fn set(&self, count: usize) {
-        let edge: certs::Label = "edge-1".parse().unwrap();
-        let mut view = View::default();
-        let serving = EdgeView {
-            target: DnsTarget::Addresses(BTreeSet::from(["203.0.113.7".parse().unwrap()])),
-            port: 7443,
-            standing: Standing::Serving,
-        };
-        view.edges.insert(edge.clone(), serving);
-        for number in 0..count {
-            let cluster = format!("tenant-{}/c{number}", number % 100);
-            let edges = BTreeSet::from([edge.clone()]);
-            view.clusters.insert(cluster.parse().unwrap(), edges);
-        }
-        *self.view.lock() = view;
-        self.changes.send_replace(());
-    }
-}
-
-impl Clusters for Scripted {
-    fn view(&self) -> Result<View, Unreachable> {
-        Ok(self.view.lock().clone())
-    }
-
-    fn changes(&self) -> watch::Receiver<()> {
-        self.changes.subscribe()
-    }
-}
-
-/// A reconciler that runs.
-struct Running {
-    dns: Dns,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    fn start(server: &NameServer, relay: &Relay, clusters: &Arc<Scripted>) -> Self {
-        let policy = Policy {
-            naming: Naming {
-                zone: name("@"),
-                wildcard: true,
-                ttl: 0,
-                edge_ttl: 0,
-            },
-            owner: "apps.test".to_owned(),
-            limits: Limits {
-                remove_after: MOMENT,
-                max_removals: 1_000,
-            },
-            debounce: MOMENT,
-            resync: MOMENT,
-            settle: MOMENT,
-        };
-        let provider = Access::to(server, relay.address()).provider();
-        let metrics = DnsMetrics::register(&mut Registry::default());
-        let (dns, reconciling) = Dns::new(
-            policy,
-            ("rfc2136", Arc::new(provider)),
-            clusters.clone(),
-            metrics,
-        );
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(reconciling.run(stop.clone()));
-        Self { dns, stop, task }
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&Report) -> bool) {
-        let is_so = || holds(&self.dns.report());
-        wait_until(what, is_so).await;
-    }
-
-    /// Lets so many rounds go by, each of which begins and ends from now on.
-    async fn rounds(&self, count: u64) {
-        let last = self.dns.report().rounds + 1 + count;
-        self.until("rounds", |report| report.rounds >= last).await;
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-
-    /// As a crash: whatever is under way is dropped where it is.
-    fn kill(self) {
-        self.task.abort();
-    }
-}
-
-fn in_sync(report: &Report) -> usize {
-    let states = report.names.values().map(|name| &name.state);
-    states.filter(|state| **state == NameState::InSync).count()
-}
-
-async fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let looking = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, looking).await;
-    assert!(found.is_ok(), "{what}: not within {PATIENCE:?}");
-}
-
-/// The most memory that a process ever had resident.
-fn peak_mib(process: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let mut lines = status.lines();
-    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kib: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
-    kib / 1024
+fn start(server: &NameServer, relay: &Relay, clusters: &Arc<Scripted>) -> Running {
+    let provider = Access::to(server, relay.address()).provider();
+    Running::over(name("@"), "rfc2136", Arc::new(provider), clusters)
 }

@@ -185,7 +185,12 @@ mod tests {
             for question in due {
                 let records = answers(&question).expect("it is wanted");
                 let ttl = Duration::from_secs(60);
-                book.note(&question, Ok(Answer { records, ttl }), now, 1.0);
+                let answer = Answer {
+                    records,
+                    ttl,
+                    unanswered: None,
+                };
+                book.note(&question, Ok(answer), now, 1.0);
             }
         }
     }

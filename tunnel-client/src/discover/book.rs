@@ -80,6 +80,15 @@ pub(super) enum Records {
 pub(super) struct Answer {
     pub(super) records: Records,
     pub(super) ttl: Duration,
+    /// The family of addresses that nobody has said anything about, and why.
+    pub(super) unanswered: Option<(Family, Failure)>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
 }
 
 /// Why there are no records.
@@ -187,8 +196,17 @@ impl Book {
         let Some(entry) = self.entries.get_mut(question) else {
             return;
         };
+        // Some servers never answer for one family, and the other one is enough; but what was known of
+        // a family is not gone because nobody answers for it now.
+        let outcome = match outcome {
+            Ok(Answer {
+                unanswered: Some((family, failure)),
+                ..
+            }) if entry.knows(family, now, self.bounds.stale_for) => Err(failure),
+            other => other,
+        };
         let again = match outcome {
-            Ok(Answer { records, ttl }) => {
+            Ok(Answer { records, ttl, .. }) => {
                 let ttl = ttl.clamp(shortest, longest);
                 let fresh_until = now + ttl;
                 entry.last = Last::Answered;
@@ -291,6 +309,24 @@ impl Book {
     }
 }
 
+impl Entry {
+    /// Whether it has addresses of the family that may still be used.
+    fn knows(&self, family: Family, now: Instant, stale_for: Duration) -> bool {
+        let Some(Known {
+            records: Records::Addresses(addresses),
+            fresh_until,
+        }) = &self.known
+        else {
+            return false;
+        };
+        let is_of_family = |address: &IpAddr| match family {
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        };
+        now < *fresh_until + stale_for && addresses.iter().any(is_of_family)
+    }
+}
+
 /// How long to wait after so many failures.
 fn retry(failures: u32, shortest: Duration, jitter: f64) -> Duration {
     let first = FIRST_RETRY.min(shortest);
@@ -353,6 +389,7 @@ mod tests {
         Ok(Answer {
             records: Records::Addresses(vec!["192.0.2.1".parse().unwrap()]),
             ttl: secs(ttl),
+            unanswered: None,
         })
     }
 
@@ -361,6 +398,13 @@ mod tests {
             why: "no answer".to_owned(),
             label: "timeout",
         })
+    }
+
+    /// Nobody answers for IPv6.
+    fn half_answered() -> Result<Answer, Failure> {
+        let mut answer = answer(60)?;
+        answer.unanswered = Some((Family::V6, unanswered().unwrap_err()));
+        Ok(answer)
     }
 
     fn denied(ttl: u64) -> Result<Answer, Failure> {
@@ -381,6 +425,37 @@ mod tests {
         assert!(!case.asked(59));
         assert_eq!(case.state(59), NameState::Fresh { until: case.at(60) });
         assert!(case.asked(60));
+    }
+
+    #[test]
+    fn addresses_of_a_family_stay_while_nobody_answers_for_it() {
+        let mut case = Case::new();
+        assert!(case.asked(0));
+        let both = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let both = Records::Addresses(both);
+        let mut first = answer(60).unwrap();
+        first.records = both.clone();
+        case.note(Ok(first), 0);
+        assert!(case.asked(60));
+        case.note(half_answered(), 60);
+        assert!(matches!(case.state(61), NameState::Stale { .. }));
+        let known = case.book.records(&case.question, case.at(61));
+        assert_eq!(known, Some(&both));
+        // Not for ever.
+        let last = 60 + 24 * 3600;
+        assert!(case.asked(last));
+        case.note(half_answered(), last);
+        assert!(matches!(case.state(last), NameState::Fresh { .. }));
+        let known = case.book.records(&case.question, case.at(last));
+        assert_eq!(known, Some(&answer(60).unwrap().records));
+    }
+
+    #[test]
+    fn a_family_that_was_never_known_does_not_keep_the_other_waiting() {
+        let mut case = Case::new();
+        assert!(case.asked(0));
+        case.note(half_answered(), 0);
+        assert!(matches!(case.state(1), NameState::Fresh { .. }));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-use super::book::{Answer, Failure, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
+use super::book::{Answer, Failure, Family, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
 use super::failure::{failure, malformed, nothing};
 use crate::config::ResolverSettings;
 
@@ -120,38 +120,38 @@ impl Asker {
             self.resolver.lookup(name.clone(), RecordType::A),
             self.resolver.lookup(name, RecordType::AAAA),
         );
-        let (v4, v6) = match (v4, v6) {
-            (Ok(v4), Ok(v6)) => (Some(v4), Some(v6)),
-            // Servers that cannot answer for one family are known, and the other one is enough.
-            (Ok(v4), Err(_)) => (Some(v4), None),
-            (Err(_), Ok(v6)) => (None, Some(v6)),
-            (Err(v4), Err(v6)) => {
-                // Who says that there is nothing of one family has not said it of the other.
-                let (v4, v6) = (failure(&v4, "addresses"), failure(&v6, "addresses"));
-                return Err(match (v4, v6) {
-                    (Failure::Denied { .. }, unanswered @ Failure::Unanswered { .. }) => unanswered,
-                    (first, _) => first,
-                });
+        let families = [(Family::V4, v4), (Family::V6, v6)];
+        let mut addresses = Vec::new();
+        let mut shortest = None;
+        let (mut denied, mut unanswered) = (None, None);
+        for (family, looked_up) in families {
+            match looked_up.map_err(|error| failure(&error, "addresses")) {
+                Ok(lookup) => {
+                    let found = lookup.answers().iter().filter_map(|it| it.data.ip_addr());
+                    let mut of_family: Vec<_> = found.collect();
+                    // Servers turn them around with every answer: the same ones are taken each time.
+                    of_family.sort();
+                    of_family.dedup();
+                    addresses.extend(of_family.into_iter().take(MAX_ADDRESSES));
+                    let ttls = lookup.answers().iter().map(|record| record.ttl);
+                    shortest = ttls.chain(shortest).min();
+                }
+                Err(failure @ Failure::Denied { .. }) => denied = Some(failure),
+                Err(failure @ Failure::Unanswered { .. }) => unanswered = Some((family, failure)),
             }
-        };
-        let lookups = [v4, v6];
-        let answers = || lookups.iter().flatten().flat_map(Lookup::answers);
-        let of_each = lookups.iter().flatten().map(|lookup| {
-            let found = lookup.answers().iter().filter_map(|it| it.data.ip_addr());
-            found.take(MAX_ADDRESSES)
-        });
-        let mut addresses: Vec<_> = of_each.flatten().collect();
-        // Servers turn them around with every answer, which is no news.
-        addresses.sort();
-        addresses.dedup();
-        if addresses.is_empty() {
-            return Err(nothing("addresses", None));
         }
-        let ttl = answers().map(|record| record.ttl).min().unwrap_or_default();
-        Ok(Answer {
-            records: Records::Addresses(addresses),
-            ttl: Duration::from_secs(ttl.into()),
-        })
+        let ttl = Duration::from_secs(shortest.unwrap_or_default().into());
+        match (addresses.is_empty(), unanswered, denied) {
+            (false, unanswered, _) => Ok(Answer {
+                records: Records::Addresses(addresses),
+                ttl,
+                unanswered,
+            }),
+            // Who says that there is nothing of one family has not said it of the other.
+            (true, Some((_, unanswered)), _) => Err(unanswered),
+            (true, None, Some(denied)) => Err(denied),
+            (true, None, None) => Err(nothing("addresses", None)),
+        }
     }
 
     async fn targets(&self, owner: &str) -> Result<Answer, Failure> {
@@ -204,7 +204,7 @@ fn targets_in(lookup: &Lookup, shortest: u32) -> Result<Answer, Failure> {
         let host = host.strip_suffix('.').unwrap_or(&host);
         if host.is_empty() {
             not_there = true;
-        } else if srv.port != 0 && targets.len() < MAX_TARGETS {
+        } else if srv.port != 0 {
             targets.push(Target {
                 priority: srv.priority,
                 weight: srv.weight,
@@ -213,11 +213,16 @@ fn targets_in(lookup: &Lookup, shortest: u32) -> Result<Answer, Failure> {
             });
         }
     }
+    // Servers turn them around with every answer: the same ones are taken each time.
+    targets.sort();
+    targets.dedup();
+    targets.truncate(MAX_TARGETS);
     let holds = Duration::from_secs(ttl.into());
     match (targets.is_empty(), not_there) {
         (false, _) => Ok(Answer {
             records: Records::Targets(targets),
             ttl: holds,
+            unanswered: None,
         }),
         (true, true) => Err(Failure::Denied {
             why: "its SRV record says that the service is not there (target \".\")".to_owned(),

@@ -67,7 +67,11 @@ impl Keeper {
                 return None;
             }
             let mut free = self.free(&discovered);
-            free.retain(|address| *address != way.address);
+            match leaves {
+                Leaves::Gone => free.retain(|address| *address != way.address),
+                // Behind it there may be another edge, or soon the same one again.
+                Leaves::Stopping => free.sort_by_key(|address| *address == way.address),
+            }
             let reached = match free.is_empty() {
                 true => Ok(None),
                 false => self.reach(free, attempts, Some(session.id())).await,

@@ -127,6 +127,7 @@ async fn addresses_of_both_families_come_with_their_ttl() {
     let expected = Answer {
         records: Records::Addresses(addresses.map(|it| it.parse().unwrap()).into()),
         ttl: Duration::from_secs(TTL.into()),
+        unanswered: None,
     };
     assert_eq!(ask_for_host(server).await, Ok(expected));
 }

@@ -54,12 +54,12 @@ pub(super) struct Book {
 }
 
 impl Keeper {
-    /// `zone` is what the file has.
-    pub(super) fn start(zone: Zone, path: PathBuf) -> io::Result<Self> {
+    /// `kept`: whether the file has the zone as it is.
+    pub(super) fn start(zone: Zone, path: PathBuf, kept: bool) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             book: Mutex::new(Book {
                 zone,
-                unkept: 0,
+                unkept: u32::from(!kept),
                 stopping: false,
             }),
             changed: Condvar::new(),

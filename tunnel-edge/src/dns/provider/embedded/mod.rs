@@ -111,12 +111,12 @@ impl Embedded {
     ) -> Result<Self, EmbeddedError> {
         let bound = bind::all(listen)?;
         let path = state_dir.join(format!("dns-{}zone", origin.to_ascii()));
-        let zone = load(origin, authority, &path)?;
+        let (zone, kept) = load(origin, authority, &path)?;
         let table = table(&zone).map_err(|error| EmbeddedError::Unservable {
             path: path.clone(),
             error,
         })?;
-        let keeper = Keeper::start(zone, path).map_err(EmbeddedError::Thread)?;
+        let keeper = Keeper::start(zone, path, kept).map_err(EmbeddedError::Thread)?;
         let server = Arc::new(Server::new(table, ServerMetrics::register(registry)));
         let answering = Workers::start(1, "dns").map_err(EmbeddedError::Thread)?;
         let addresses = bound.iter().map(|pair| pair.address).collect();
@@ -130,13 +130,18 @@ impl Embedded {
     }
 }
 
-/// The zone as the last edge left it; an empty one if there was none.
-fn load(origin: &LowerName, authority: Authority, path: &Path) -> Result<Zone, EmbeddedError> {
+/// The zone as the last edge left it; an empty one if there was none. And whether it is on disk as it
+/// is: one that was read is served also if the disk is full.
+fn load(
+    origin: &LowerName,
+    authority: Authority,
+    path: &Path,
+) -> Result<(Zone, bool), EmbeddedError> {
     let failed = |error| EmbeddedError::File {
         path: path.to_owned(),
         error,
     };
-    let zone = match fs::read_to_string(path) {
+    match fs::read_to_string(path) {
         Ok(text) => {
             let contents = text::parse(&text, origin);
             let contents = contents.map_err(|error| EmbeddedError::Malformed {
@@ -147,23 +152,20 @@ fn load(origin: &LowerName, authority: Authority, path: &Path) -> Result<Zone, E
             let mut zone = Zone::new(origin.clone(), serial, contents.records, Some(authority));
             // Later than all that were served, also those that were not kept.
             zone.advance(MOST_UNKEPT);
-            zone
+            let kept = keep::write(&zone, path).is_ok();
+            Ok((zone, kept))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let directory = path.parent().unwrap_or(Path::new("."));
             fs::create_dir_all(directory).map_err(failed)?;
-            Zone::new(
-                origin.clone(),
-                serial::now(),
-                Records::new(),
-                Some(authority),
-            )
+            let nothing = Records::new();
+            let zone = Zone::new(origin.clone(), serial::now(), nothing, Some(authority));
+            // That it cannot be written is better known now than when there is something to keep.
+            keep::write(&zone, path).map_err(failed)?;
+            Ok((zone, true))
         }
-        Err(error) => return Err(failed(error)),
-    };
-    // That it cannot be written is better known now than when there is something to keep.
-    keep::write(&zone, path).map_err(failed)?;
-    Ok(zone)
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn table(zone: &Zone) -> Result<Table, ProtoError> {

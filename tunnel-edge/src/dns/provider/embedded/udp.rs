@@ -42,7 +42,8 @@ impl UdpListener {
         loop {
             let received = self.receive(&mut room, &server, &mut out).await;
             match received {
-                Ok(()) => {}
+                // Under a flood there is always more, and others want their turn.
+                Ok(()) => tokio::task::yield_now().await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot receive questions by UDP now");

@@ -121,6 +121,13 @@ impl Memory {
         penalty.held_until(now, half_life)
     }
 
+    /// Whatever else was wanted is not any more, also where there was never anything of ours.
+    pub(crate) fn keep_wanted(&mut self, is_wanted: impl Fn(&LowerName) -> bool) {
+        for (name, remembered) in &mut self.names {
+            remembered.wanted &= is_wanted(name);
+        }
+    }
+
     /// Every name that anything is remembered of.
     pub(crate) fn names(&self) -> impl Iterator<Item = &LowerName> {
         self.names.keys()
@@ -262,6 +269,18 @@ mod tests {
         memory.made(&removal);
         memory.unwanted(&name(), now);
         assert!(memory.held_until(&name(), now).is_some(), "it flaps");
+    }
+
+    #[test]
+    fn what_was_wanted_and_never_ours_is_forgotten_when_it_is_not_wanted_any_more() {
+        let mut memory = Memory::new(MINUTE);
+        memory.wanted(&name());
+        memory.keep_wanted(|_| true);
+        memory.forget(Instant::now(), |_| false);
+        assert_eq!(memory.names.len(), 1);
+        memory.keep_wanted(|_| false);
+        memory.forget(Instant::now(), |_| false);
+        assert_eq!(memory.names.len(), 0);
     }
 
     #[test]

@@ -136,6 +136,7 @@ pub(crate) fn plan(situation: &Situation<'_>, memory: &mut Memory) -> Plan {
     plan.changes
         .sort_by_key(|planned| planned.act == Act::Remove);
     if situation.only.is_none() {
+        memory.keep_wanted(|name| situation.desired.names.contains_key(name));
         memory.forget(situation.now, |name| unwanted.contains(name));
     }
     plan
@@ -194,7 +195,7 @@ impl<'a> Planner<'a, '_> {
         if types.contains(&RecordType::CNAME) {
             expected.push(Expectation::Unused(name.clone()));
         } else {
-            let absent = types.iter().chain([&RecordType::CNAME]);
+            let absent = types.iter().chain([&RecordType::CNAME, &RecordType::NS]);
             expected.extend(absent.map(|kind| Expectation::Absent(key(name, *kind))));
         }
         let ownership = self.ownership(wanted, &wanted.records);
@@ -403,7 +404,9 @@ fn in_the_way(
     let conflicts = |kind: RecordType| {
         // Signatures stand beside everything, aliases too (RFC 4034, sections 3 and 4).
         let signs = [RecordType::RRSIG, RecordType::NSEC].contains(&kind);
-        wanted.contains(&kind) || kind == RecordType::CNAME || (is_alias(wanted) && !signs)
+        // What is below a delegation is another zone's (RFC 1034, section 4.2.1).
+        let elsewhere = [RecordType::CNAME, RecordType::NS].contains(&kind);
+        wanted.contains(&kind) || elsewhere || (is_alias(wanted) && !signs)
     };
     here.iter()
         .map(|(kind, _)| *kind)

@@ -222,11 +222,11 @@ impl Reconciler {
                 .situation(&round.desired, &snapshot.records, round.removals, now)
         };
         let mut made = plan(&situation, &mut self.memory);
-        // What failed the last time does not keep the rest waiting.
+        // What failed the last time does not keep the rest waiting, removals included.
         let failures = &self.failures;
         made.changes.sort_by_key(|planned| {
             let removes = planned.act == Act::Remove;
-            (removes, failures.contains_key(&planned.change.name))
+            (failures.contains_key(&planned.change.name), removes)
         });
         if made.changes.is_empty() {
             round.absorb(made);
@@ -290,7 +290,7 @@ impl Reconciler {
             self.phase = Phase::Reading(round);
         } else {
             // Twice in one round is more than chance: whoever it is may finish first.
-            self.dirty |= !overtaken.is_empty();
+            round.contested = !overtaken.is_empty();
             self.finish(now, *round);
         }
     }
@@ -332,6 +332,8 @@ impl Reconciler {
             removing,
             tally,
             failed,
+            broken_off,
+            contested,
             ..
         } = round;
         // A failure is over when the name needs no change any more.
@@ -347,13 +349,24 @@ impl Reconciler {
         self.report.owned = plan.owned;
         self.report.tally = tally;
         self.report.took = now.saturating_duration_since(began);
-        if failed {
+        if broken_off {
             self.fail(now, Outcome::Unfinished);
             return;
         }
-        self.report.ended(now, Outcome::Finished);
-        self.backoff = backoff(&self.policy).build();
-        self.rest(now, self.policy.resync);
+        let outcome = if failed {
+            Outcome::Unfinished
+        } else {
+            Outcome::Finished
+        };
+        self.report.ended(now, outcome);
+        if failed || contested {
+            // These names wait longer each time; the others are no worse off for them.
+            let delay = self.delay();
+            self.rest(now, delay);
+        } else {
+            self.backoff = backoff(&self.policy).build();
+            self.rest(now, self.policy.resync);
+        }
         let waits = self.report.held.iter().filter_map(|held| held.until);
         if let Some(earliest) = waits.min() {
             self.due = self.due.min(earliest.max(now + self.policy.debounce));
@@ -362,11 +375,15 @@ impl Reconciler {
 
     fn fail(&mut self, now: Instant, outcome: Outcome) {
         self.report.ended(now, outcome);
-        let bound = self.backoff.next().unwrap_or(self.policy.resync);
-        let delay = bound.mul_f64(self.random.random_range(0.5..=1.0));
         self.phase = Phase::Resting;
-        self.due = now + delay;
+        self.due = now + self.delay();
         self.not_before = self.due;
+    }
+
+    /// How long to wait after one more failure.
+    fn delay(&mut self) -> Duration {
+        let bound = self.backoff.next().unwrap_or(self.policy.resync);
+        bound.mul_f64(self.random.random_range(0.5..=1.0))
     }
 
     /// Until the next round, which is due after about so long.

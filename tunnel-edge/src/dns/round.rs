@@ -28,6 +28,10 @@ pub(super) struct Round {
     /// Failures in a row that may each be of their own name only.
     pub(super) in_a_row: usize,
     pub(super) failed: bool,
+    /// A failure concerns more than one name: the rest was not tried.
+    pub(super) broken_off: bool,
+    /// Names were overtaken twice.
+    pub(super) contested: bool,
 }
 
 /// Changes under way at once.
@@ -52,6 +56,8 @@ impl Round {
             tally: Tally::default(),
             in_a_row: 0,
             failed: false,
+            broken_off: false,
+            contested: false,
         }
     }
 
@@ -112,6 +118,7 @@ impl Round {
             | Reason::File => false,
         };
         if !of_the_name || self.in_a_row >= IN_A_ROW {
+            self.broken_off = true;
             self.queue.clear();
         }
     }

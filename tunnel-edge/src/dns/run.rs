@@ -163,6 +163,8 @@ impl Reconciling {
                     if let Some((change, act, applied)) = under_way.next().await {
                         self.applied(&change, act, applied);
                     }
+                    // A provider in this process is done at once, and others want their turn.
+                    tokio::task::yield_now().await;
                 }
                 Step::Wait(due) => self.wait(due).await,
             }

@@ -112,6 +112,10 @@ pub struct ZonefileSettings {
     pub contact: LowerName,
 }
 
+/// A name of DNS has at most 253 characters (RFC 1035, section 2.3.4), a label 63: the rest is for
+/// the record of its ownership.
+const LONGEST_ZONE: usize = 175;
+
 pub(super) const KEYS: &[&str] = &[
     "zone",
     "provider",
@@ -165,7 +169,7 @@ pub(super) fn read(reading: &Reading<'_>) -> (Option<DnsSettings>, Vec<Stated<So
         "zone",
         "name the zone to keep, e.g. zone = \"apps.example.com\"",
     );
-    let zone = section.read_with("zone", |text, _| name(text));
+    let zone = section.read_with("zone", |text, _| zone_name(text));
     let owner = section.read_with("owner", |text, _| owner(text));
     let target = target(&section);
     let wildcard = section.flag("wildcard").unwrap_or(true);
@@ -186,6 +190,18 @@ pub(super) fn read(reading: &Reading<'_>) -> (Option<DnsSettings>, Vec<Stated<So
     ];
     let kind = section.choice("provider", &kinds);
     let kind = kind.or_else(|| (!section.has("provider")).then_some(Kind::Embedded));
+    if !section.has("provider") && !reading.section("dns.embedded").is_stated() {
+        let without_effect = |other: &str| {
+            format!(
+                "missing, so that [dns.{other}] has no effect; write provider = \"{other}\" below [dns]"
+            )
+        };
+        if reading.section("dns.rfc2136").is_stated() {
+            section.problem("provider", without_effect("rfc2136"));
+        } else if reading.section("dns.zonefile").is_stated() {
+            section.problem("provider", without_effect("zonefile"));
+        }
+    }
     // A provider that is configured and not chosen is read too: what is wrong with it is better
     // known before it is needed.
     let (embedded, listeners) = embedded(
@@ -380,6 +396,16 @@ fn time_to_live(section: &Section<'_>, key: &'static str, default: u32) -> u32 {
 }
 
 /// A name, with or without the dot at its end.
+fn zone_name(text: &str) -> Result<LowerName, String> {
+    let zone = name(text)?;
+    match text.len() {
+        0..=LONGEST_ZONE => Ok(zone),
+        length => Err(format!(
+            "a name of {length} characters leaves no room for the names below it; a zone's may have {LONGEST_ZONE}"
+        )),
+    }
+}
+
 fn name(text: &str) -> Result<LowerName, String> {
     let refused = || format!("\"{text}\" is no DNS name; write one such as apps.example.com");
     match text.parse::<Host>() {

@@ -416,3 +416,30 @@ fn a_table_that_there_is_not_is_said() {
         "dns.embeded: unknown key; did you mean embedded?"
     );
 }
+
+#[test]
+fn a_zone_leaves_room_for_the_names_below_it() {
+    let zone = |length: usize| {
+        let label = "a".repeat(63);
+        let rest = "b".repeat(length - 2 * 64);
+        let text = with("dns", &format!("zone = \"{label}.{label}.{rest}\""));
+        relay::settings::Document::parse(Path::new("/etc/edge.toml"), &text).unwrap()
+    };
+    assert!(Config::from_document(&zone(175)).is_ok());
+    let text = with(
+        "dns",
+        &format!("zone = \"{}\"", ["a".repeat(62).as_str(); 4].join(".")),
+    );
+    assert!(problems(&text).contains(
+        "dns.zone: a name of 251 characters leaves no room for the names below it; a zone's may have 175"
+    ));
+}
+
+#[test]
+fn a_provider_that_is_configured_and_not_chosen_is_said_to_have_no_effect() {
+    let text = "[identity]\ndir = \"state\"\n[dns]\nzone = \"apps.example.com\"\ntarget = \"203.0.113.7\"\n\
+                [dns.rfc2136]\nserver = \"192.0.2.53\"\nkey = \"causeway\"\nsecret_file = \"tsig.secret\"\n";
+    assert!(problems(text).contains(
+        "dns.provider: missing, so that [dns.rfc2136] has no effect; write provider = \"rfc2136\" below [dns]"
+    ));
+}

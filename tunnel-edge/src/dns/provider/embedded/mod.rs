@@ -34,7 +34,7 @@ use relay::Workers;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::text::{self, TextError};
+use super::text;
 use super::zone::{Authority, Outcome, Zone};
 use super::{Applied, BoxFuture, Provider, ProviderError, Reading, Reason, serial};
 use crate::config::{DnsSettings, EmbeddedSettings};
@@ -55,9 +55,6 @@ pub(crate) enum EmbeddedError {
     /// The state directory cannot be used.
     #[error("{}: {error}; the edge must be able to write its state directory", path.display())]
     File { path: PathBuf, error: io::Error },
-    /// Somebody has edited the kept zone.
-    #[error("{}: {error}; correct it, or remove it to begin with an empty zone", path.display())]
-    Malformed { path: PathBuf, error: TextError },
     /// Somebody has edited the kept zone.
     #[error("{}: {error}; correct it, or remove it to begin with an empty zone", path.display())]
     Unservable { path: PathBuf, error: ProtoError },
@@ -141,13 +138,25 @@ fn load(
         path: path.to_owned(),
         error,
     };
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let contents = text::parse(&text, origin);
-            let contents = contents.map_err(|error| EmbeddedError::Malformed {
-                path: path.to_owned(),
-                error,
-            })?;
+    let kept = match fs::read_to_string(path) {
+        Ok(text) => match text::parse(&text, origin) {
+            Ok(contents) => Some(contents),
+            // Tunnels need not wait for somebody to mend what can be made anew.
+            Err(error) => {
+                let aside = path.with_extension("zone.damaged");
+                fs::rename(path, &aside).map_err(failed)?;
+                tracing::error!(
+                    file = %path.display(), %error, aside = %aside.display(),
+                    "the kept DNS zone cannot be read: it is put aside, and the zone begins empty"
+                );
+                None
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+    };
+    match kept {
+        Some(contents) => {
             let serial = contents.serial.unwrap_or_else(serial::now);
             let mut zone = Zone::new(origin.clone(), serial, contents.records, Some(authority));
             // Later than all that were served, also those that were not kept.
@@ -155,7 +164,7 @@ fn load(
             let kept = keep::write(&zone, path).is_ok();
             Ok((zone, kept))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        None => {
             let directory = path.parent().unwrap_or(Path::new("."));
             fs::create_dir_all(directory).map_err(failed)?;
             let nothing = Records::new();
@@ -164,7 +173,6 @@ fn load(
             keep::write(&zone, path).map_err(failed)?;
             Ok((zone, true))
         }
-        Err(error) => Err(failed(error)),
     }
 }
 

@@ -10,6 +10,8 @@ pub(super) struct Plan {
     pub(super) changes: Vec<Change>,
     pub(super) held: Vec<Held>,
     pub(super) foreign: Vec<Foreign>,
+    /// As of the last round.
+    pub(super) failed: Vec<Failed>,
 }
 
 /// A name that would be changed.
@@ -53,6 +55,13 @@ pub(super) struct Foreign {
     pub(super) why: String,
 }
 
+/// A name that could not be published, or not removed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Failed {
+    pub(super) name: String,
+    pub(super) why: Option<String>,
+}
+
 /// `/api/dns`.
 #[derive(Debug, Deserialize)]
 pub(super) struct State {
@@ -91,14 +100,18 @@ pub(super) struct Name {
 impl Plan {
     /// Whether the zone is as it should be.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.held.is_empty() && self.foreign.is_empty()
+        self.changes.is_empty()
+            && self.held.is_empty()
+            && self.foreign.is_empty()
+            && self.failed.is_empty()
     }
 }
 
 impl State {
-    /// Whether a round has just made every change that it had to.
+    /// Whether a round has just made every change that it had to, and there is nothing it could not.
     pub(super) fn is_well(&self) -> bool {
         let finished = |round: &Round| round.outcome == "finished" && round.failed == 0;
         self.last_round.as_ref().is_some_and(finished)
+            && self.names.iter().all(|name| name.state != "failed")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::answer::{Change, Foreign, Held, Name, Plan, Set, State};
+use super::answer::{Change, Failed, Foreign, Held, Name, Plan, Set, State};
 use crate::status::{Table, printable};
 
 /// What would be changed, name by name, and what would not, and why.
@@ -37,6 +37,16 @@ pub(super) fn plan(plan: &Plan) -> String {
         plan.foreign.len(),
         &foreign,
     );
+    let mut failed = Table::new(&["name", "why"]);
+    for Failed { name, why } in &plan.failed {
+        failed.row(vec![name.clone(), why.clone().unwrap_or_default()]);
+    }
+    section(
+        &mut text,
+        "failed the last time",
+        plan.failed.len(),
+        &failed,
+    );
     text
 }
 
@@ -70,6 +80,10 @@ pub(super) fn diff(plan: &Plan) -> String {
     for Foreign { name, why } in &plan.foreign {
         let (name, why) = (printable(name), printable(why));
         let _ = writeln!(text, "; {name} is another's: {why}");
+    }
+    for Failed { name, why } in &plan.failed {
+        let why = why.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "; {} failed: {}", printable(name), printable(why));
     }
     text
 }

@@ -15,6 +15,7 @@ fn plan() -> Plan {
         }],
         "held": [{"name": "b.apps.example.com.", "for": "cluster/acme/b", "records": [], "because": "settling", "until": "2026-01-01T00:02:00Z"}],
         "foreign": [{"name": "c.apps.example.com.", "why": "it has no ownership record"}],
+        "failed": [{"name": "d.apps.example.com.", "why": "REFUSED"}],
     });
     serde_json::from_value(plan).unwrap()
 }
@@ -32,7 +33,10 @@ fn a_plan_says_what_would_be_done_and_what_not() {
          \x20 b.apps.example.com.  cluster/acme/b  settling, until 2026-01-01T00:02:00Z\n\
          \nof others, left as they are:\n\
          \x20 NAME                 WHY\n\
-         \x20 c.apps.example.com.  it has no ownership record\n"
+         \x20 c.apps.example.com.  it has no ownership record\n\
+         \nfailed the last time:\n\
+         \x20 NAME                 WHY\n\
+         \x20 d.apps.example.com.  REFUSED\n"
     );
 }
 
@@ -44,7 +48,8 @@ fn a_difference_is_shown_record_by_record() {
          + a.apps.example.com. 60 IN A 192.0.2.3\n\
          + a._causeway.apps.example.com. 60 IN TXT \"v=1\\u{1b}\"\n\
          ; b.apps.example.com. is to go: settling, until 2026-01-01T00:02:00Z\n\
-         ; c.apps.example.com. is another's: it has no ownership record\n"
+         ; c.apps.example.com. is another's: it has no ownership record\n\
+         ; d.apps.example.com. failed: REFUSED\n"
     );
     assert!(!plan().is_empty());
 }
@@ -60,7 +65,7 @@ fn a_round_says_what_it_did_and_what_failed() {
             },
             "names": [
                 {"name": "a.apps.example.com.", "for": "cluster/acme/a", "state": "in_sync", "why": null},
-                {"name": "b.apps.example.com.", "for": "cluster/acme/b", "state": "failed", "why": "addition failed 1 times: refused"},
+                {"name": "b.apps.example.com.", "for": "cluster/acme/b", "state": if failed > 0 { "failed" } else { "pending" }, "why": "addition failed 1 times: refused"},
             ],
         });
         serde_json::from_value(state).unwrap()

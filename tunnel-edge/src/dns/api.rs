@@ -175,6 +175,12 @@ fn planned(dns: &Dns, preview: &Preview) -> Value {
             State::InSync | State::Pending(_) => None,
         }
     });
+    // As of the last round: a plan tries nothing.
+    let report = dns.report();
+    let failed = report.names.iter().filter_map(|(name, report)| {
+        let failed = matches!(report.state, NameState::Failed { .. });
+        failed.then(|| json!({ "name": name, "why": report.state.why() }))
+    });
     json!({
         "zone": dns.policy.naming.zone.to_string(),
         "provider": dns.provider,
@@ -182,6 +188,7 @@ fn planned(dns: &Dns, preview: &Preview) -> Value {
         "changes": changes.map(|planned| change(planned, &preview.records)).collect::<Vec<_>>(),
         "held": preview.plan.held.iter().map(held).collect::<Vec<_>>(),
         "foreign": states.collect::<Vec<_>>(),
+        "failed": failed.collect::<Vec<_>>(),
         "owned": preview.plan.owned,
     })
 }

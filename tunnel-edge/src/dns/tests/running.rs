@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Soon enough to be waited for.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// A registry with one edge and so many clusters.
+/// A registry with so many clusters, each of which every edge reaches.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     view: Mutex<View>,
@@ -45,19 +45,29 @@ impl Scripted {
         Arc::new(scripted)
     }
 
+    /// One edge, with the address 203.0.113.7, and so many clusters.
     pub(crate) fn set(&self, count: usize) {
-        let edge: certs::Label = "edge-1".parse().unwrap();
+        self.set_with_edges(count, 1);
+    }
+
+    /// The edges have one address each, from 203.0.113.7 on.
+    pub(crate) fn set_with_edges(&self, count: usize, edges: u8) {
         let mut view = View::default();
-        let serving = EdgeView {
-            target: DnsTarget::Addresses(BTreeSet::from(["203.0.113.7".parse().unwrap()])),
-            port: 7443,
-            standing: Standing::Serving,
-        };
-        view.edges.insert(edge.clone(), serving);
+        for number in 1..=edges {
+            let address = [203, 0, 113, 6 + number].into();
+            let serving = EdgeView {
+                target: DnsTarget::Addresses(BTreeSet::from([address])),
+                port: 7443,
+                standing: Standing::Serving,
+            };
+            view.edges
+                .insert(format!("edge-{number}").parse().unwrap(), serving);
+        }
+        let edges: BTreeSet<_> = view.edges.keys().cloned().collect();
         for number in 0..count {
             let cluster = format!("tenant-{}/c{number}", number % 100);
-            let edges = BTreeSet::from([edge.clone()]);
-            view.clusters.insert(cluster.parse().unwrap(), edges);
+            view.clusters
+                .insert(cluster.parse().unwrap(), edges.clone());
         }
         *self.view.lock() = view;
         self.changes.send_replace(());

@@ -20,10 +20,44 @@ use crate::dns::{
 };
 
 with_bind_and_knot!(
+    edges_come_and_go,
     thousands_of_clusters_converge_from_empty,
     two_at_once_converge_and_then_leave_each_other_alone,
     what_one_that_was_killed_left_another_finishes,
 );
+
+async fn edges_come_and_go(software: Software) {
+    let Some((server, relay)) = server_and_relay(software) else {
+        return;
+    };
+    let scripted = Scripted::new(1);
+    let running = start(&server, &relay, &scripted);
+    for edges in [1, 3, 2] {
+        scripted.set_with_edges(1, edges);
+        let addresses: Vec<_> = (1..=edges)
+            .map(|number| format!("203.0.113.{}", 6 + number))
+            .collect();
+        let dig_agrees = || {
+            let of_all = ["c0--tenant-0", "api--c0--tenant-0"];
+            let of_one = (
+                format!("edge-{edges}"),
+                &addresses[usize::from(edges) - 1..],
+            );
+            of_all
+                .iter()
+                .all(|name| server.query(name, "A") == addresses)
+                && server.query(&of_one.0, "A") == of_one.1
+                && server.query("_causeway._tcp", "SRV").len() == usize::from(edges)
+        };
+        wait_until(&format!("{edges} edges"), dig_agrees).await;
+    }
+    let is_gone = || {
+        let records = server.records();
+        !records.iter().any(|record| record.starts_with("edge-3."))
+    };
+    wait_until("the name of the edge that left to go", is_gone).await;
+    running.stop().await;
+}
 
 async fn thousands_of_clusters_converge_from_empty(software: Software) {
     let full = std::env::var_os("CAUSEWAY_TEST_FULL").is_some();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Origin, Plane, Process, Server, Side, causeway, listens, nginx, port_for_server,
+    Origin, Plane, Process, Server, Side, address_for_server, causeway, listens, nginx,
     refusing_address, run, script, wait_for,
 };
 
@@ -25,7 +25,7 @@ impl Site {
     fn start() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("healthz"), "fine").unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
+        let address = address_for_server();
         let root = directory.path().display();
         let process = nginx(
             directory.path(),

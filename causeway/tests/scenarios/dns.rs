@@ -176,6 +176,7 @@ fn a_wrong_secret_is_told_and_mended(software: Software) {
     let access = Access::new("c29tZXRoaW5nIHRoYXQgd2FzIHdyaXR0ZW4gZG93biB3cm9uZw==");
     let mut plane = Plane::builder()
         .edge_toml(&access.edge_toml(server.address()))
+        .fixed_ports()
         .start();
     let message = wait_for("a round that cannot read the zone", || {
         let status = plane.status(Side::Edge);
@@ -191,7 +192,6 @@ fn a_wrong_secret_is_told_and_mended(software: Software) {
     assert_eq!(server.serial(), 1);
 
     fs::write(access.file(), &server.key(EDGE).secret).unwrap();
-    plane.pin_ports();
     plane.edge.kill();
     plane.start_again(Side::Edge);
     wait_for("the name", || {

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Plane, Side, causeway, peer, port_for_server, wait_for};
+use crate::support::{DEADLINE, Plane, Side, address_for_server, causeway, peer, wait_for};
 
 const ZONE: &str = "apps.test";
 
@@ -37,12 +37,12 @@ impl Zone {
     #[track_caller]
     fn start() -> Option<Self> {
         peer("dig")?;
-        let server = free_address();
+        let server = address_for_server();
         let dns = format!(
             "[dns]\nzone = \"{ZONE}\"\ntarget = \"127.0.0.1\"\nwildcard = false\nresync = \"200ms\"\n\
              debounce = \"100ms\"\n[dns.embedded]\nlisten = \"{server}\"\nnameservers = \"ns1.example.org\"\n"
         );
-        let plane = Plane::builder().edge_toml(&dns).start();
+        let plane = Plane::builder().edge_toml(&dns).fixed_ports().start();
         Some(Self { plane, server })
     }
 
@@ -50,7 +50,6 @@ impl Zone {
     #[track_caller]
     pub(crate) fn start_with(records: &str) -> Option<Self> {
         let mut zone = Self::start()?;
-        zone.plane.pin_ports();
         // Both, so that the client need not find out that its edge is another.
         zone.plane.client.kill();
         zone.plane.edge.kill();
@@ -102,16 +101,6 @@ impl Zone {
             .args(more)
             .output()
             .unwrap()
-    }
-}
-
-/// A loopback address whose port is free for both UDP and TCP.
-fn free_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
     }
 }
 

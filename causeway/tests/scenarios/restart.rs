@@ -66,10 +66,10 @@ fn the_client_notices_a_killed_edge_and_finds_the_next() {
         .tcp_ingress("db")
         .edge_toml(QUICK)
         .client_toml(QUICK)
+        .fixed_ports()
         .start();
     let _caller = plane.dial_ingress("db");
     let mut at_origin = origin.accept();
-    plane.pin_ports();
 
     plane.edge.kill();
     // The origin is told by a reset that its caller is gone.
@@ -90,9 +90,11 @@ fn the_client_notices_a_killed_edge_and_finds_the_next() {
 #[test]
 fn a_restarted_edge_is_found_at_once() {
     let origin = Origin::by_hand();
-    let mut plane = Plane::builder().forward("state", &origin.tcp()).start();
+    let mut plane = Plane::builder()
+        .forward("state", &origin.tcp())
+        .fixed_ports()
+        .start();
     passes(plane.dial_forward("state"), &origin);
-    plane.pin_ports();
 
     plane.edge.kill();
     let began = Instant::now();

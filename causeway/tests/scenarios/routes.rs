@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{CLUSTER, Plane, listens, nginx, peer, port_for_server, run};
+use crate::support::{CLUSTER, Plane, address_for_server, listens, nginx, peer, run};
 
 /// What a service tells of a request, its own name first.
 const TOLD: &str = "$host $request_uri $http_x_forwarded_host $http_x_forwarded_prefix";
@@ -13,8 +13,7 @@ const TOLD: &str = "$host $request_uri $http_x_forwarded_host $http_x_forwarded_
 #[test]
 fn hosts_and_paths_lead_to_services_of_their_own() {
     let directory = tempfile::tempdir().unwrap();
-    let [users, files, pages] =
-        [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], port_for_server())));
+    let [users, files, pages] = [(); 3].map(|()| address_for_server());
     let server = |name: &str, address: SocketAddr| {
         format!(
             "server {{ listen {address}; merge_slashes off; default_type text/plain;\n\

@@ -14,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Process, listens, nginx, peer, port_for_server, run};
+use crate::support::{Process, address_for_server, listens, nginx, peer, run};
 
 /// Addresses of this machine by which two callers call, and a proxy in front of the edge.
 const CALLER: &str = "127.0.0.7";
@@ -110,5 +110,5 @@ fn haproxy(directory: &Path, sections: &str) -> Option<Process> {
 }
 
 fn free() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port_for_server()))
+    address_for_server()
 }

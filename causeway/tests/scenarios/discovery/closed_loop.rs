@@ -1,12 +1,10 @@
 //! The loop closed: a client finds its edge by the records that the edge itself publishes.
 
-use std::net::{SocketAddr, UdpSocket};
-
 use super::field::{Field, request};
 use crate::support::{
-    Origin,
+    Origin, address_for_server,
     nameserver::{EDGE, Zone},
-    port_for_server, wait_for,
+    wait_for,
 };
 
 const ZONE: &str = "apps.test";
@@ -33,7 +31,7 @@ fn by_what_its_edge_answers_itself_a_client_finds_it_whoever_is_first() {
     let Some(mut field) = Field::new(&Zone::new("other.test")) else {
         return;
     };
-    let server = free_address();
+    let server = address_for_server();
     let provider =
         format!("[dns.embedded]\nlisten = \"{server}\"\nnameservers = \"ns1.example.org\"");
     field.publish(ZONE, &provider);
@@ -62,15 +60,5 @@ fn the_client_finds_its_edge_whoever_is_first(mut field: Field, before: &str) {
         }
         field.await_connected(&["edge-1"]);
         wait_for("a request to work again", || request(field.forward()).ok());
-    }
-}
-
-/// A loopback address whose port is free for both UDP and TCP.
-fn free_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
     }
 }

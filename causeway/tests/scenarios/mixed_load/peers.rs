@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::support::{
-    Pattern, Process, Server, listens, nginx, peer, port_for_server, run, script,
+    Pattern, Process, Server, address_for_server, listens, nginx, peer, run, script,
 };
 
 /// How long nginx's large file is.
@@ -56,7 +56,7 @@ fn start_nginx(directory: &Path) -> Option<(Process, SocketAddr)> {
         let mut file = fs::File::create(directory.join("www").join(name)).unwrap();
         std::io::copy(&mut Pattern::new(length), &mut file).unwrap();
     }
-    let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
+    let address = address_for_server();
     let site = format!(
         "keepalive_timeout {IDLE}s {IDLE}s; keepalive_requests 1000; client_max_body_size 64m;\n\
          server {{ listen {address}; root {}/www; location /put/ {{ dav_methods PUT; }} }}",
@@ -68,7 +68,7 @@ fn start_nginx(directory: &Path) -> Option<(Process, SocketAddr)> {
 }
 
 fn start_redis(redis: &Path, directory: &Path) -> (Process, SocketAddr) {
-    let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
+    let address = address_for_server();
     let process = Process::start(
         "redis",
         Command::new(redis)

@@ -74,8 +74,8 @@ fn works_again(transport: &str, way: Way, killed: Side) {
         .forward("peer", &target)
         .tcp_ingress("peer")
         .http_ingress_to("peer-http", &format!("{CLUSTER}/peer"))
+        .fixed_ports()
         .start();
-    plane.pin_ports();
     let entry = match way {
         Way::HttpIngress => plane.ingress("peer-http"),
         Way::TcpIngress => plane.ingress("peer"),

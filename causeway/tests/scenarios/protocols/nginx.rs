@@ -11,7 +11,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::{Comparison, Report};
-use crate::support::{Pattern, Process, listens, nginx, peer, port_for_server, read_digest, run};
+use crate::support::{
+    Pattern, Process, address_for_server, listens, nginx, peer, read_digest, run,
+};
 
 /// What is for one hop only (RFC 9110 §7.6.1), or another at each time of asking.
 const NOT_COMPARED: [&str; 4] = ["connection", "keep-alive", "transfer-encoding", "date"];
@@ -54,8 +56,7 @@ impl Site {
         }
         let text = "compress me, please. ".repeat(10_000);
         fs::write(at("www/text.txt"), text).unwrap();
-        let [address, h2c] =
-            [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], port_for_server())));
+        let [address, h2c] = [(); 2].map(|()| address_for_server());
         let config = configuration(directory.path(), address, h2c);
         let process = nginx(directory.path(), &config)?;
         listens("nginx", address);

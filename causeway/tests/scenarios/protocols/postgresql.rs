@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{Comparison, Report, TRANSPORTS, on_each_transport};
 use crate::support::{
-    CLUSTER, Plane, Process, fails, is_root, listens, peer, port_for_server, read_digest, run,
+    CLUSTER, Plane, Process, address_for_server, fails, is_root, listens, peer, read_digest, run,
     run_into, succeeds,
 };
 
@@ -79,7 +79,7 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
+        let address = address_for_server();
         let process = Process::start(
             "postgres",
             unprivileged(&postgres)

@@ -2,13 +2,12 @@
 
 use std::{
     io::{Seek, SeekFrom, Write},
-    net::SocketAddr,
     process::{Command, Stdio},
 };
 
 use super::{Comparison, Report};
 use crate::support::{
-    Process, listens, peer, port_for_server, read_digest, run, succeeds, wait_for,
+    Process, address_for_server, listens, peer, read_digest, run, succeeds, wait_for,
 };
 
 #[test]
@@ -21,7 +20,7 @@ fn redis() {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
-    let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
+    let address = address_for_server();
     let _redis = Process::start(
         "redis",
         Command::new(server)

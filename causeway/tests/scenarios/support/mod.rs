@@ -15,6 +15,7 @@ mod nginx;
 mod origin;
 mod peers;
 mod plane;
+mod ports;
 mod process;
 mod programs;
 pub(crate) mod stranger;
@@ -26,8 +27,9 @@ pub(crate) use identity::{Authority, causeway};
 pub(crate) use network::{Host, Loss, Network};
 pub(crate) use nginx::nginx;
 pub(crate) use origin::{Origin, refusing_address, unanswering_address};
-pub(crate) use peers::{Server, is_root, peer, port_for_server, python, script};
+pub(crate) use peers::{Server, is_root, peer, python, script};
 pub(crate) use plane::{Builder, CLUSTER, Plane, Side, admin};
+pub(crate) use ports::{address_for_server, port_for_server};
 pub(crate) use process::Process;
 pub(crate) use programs::{
     fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,

@@ -2,10 +2,9 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU16, Ordering},
 };
 
 use tempfile::TempDir;
@@ -99,23 +98,6 @@ impl Server {
     pub(crate) fn signal(&self, signal: &str) {
         self.process.signal(signal);
     }
-}
-
-/// A loopback port for a server that cannot choose one itself. Outside of the range from which
-/// the system chooses, so that nobody takes it in between.
-pub(crate) fn port_for_server() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    let begin = u16::try_from(std::process::id() * 16 % u32::from(COUNT)).unwrap();
-    for _ in 0..COUNT {
-        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let port = FIRST + offset;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
 }
 
 /// Where the build puts what it makes.

@@ -15,8 +15,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::builder::HOST;
 pub(crate) use self::builder::{Builder, CLUSTER};
-use self::builder::{HOST, Ports};
 use super::{
     http::{Answer, Request},
     identity::{Authority, causeway},
@@ -72,15 +72,11 @@ impl Builder {
         authority.issue(&["edge", "edge-1"], &at("edge/state"));
         authority.issue(&["client", CLUSTER], &at("client/state"));
 
-        fs::write(at("edge/edge.toml"), self.edge_file(&Ports::default())).unwrap();
+        fs::write(at("edge/edge.toml"), self.edge_file()).unwrap();
         let mut edge = start(directory.path(), Side::Edge, &self);
         let status = admin_status(&mut edge, &at("edge/admin.sock"));
         let tunnel = address(&status["listen"]["tunnel"][0]);
-        fs::write(
-            at("client/client.toml"),
-            self.client_file(tunnel, &Ports::default()),
-        )
-        .unwrap();
+        fs::write(at("client/client.toml"), self.client_file(tunnel)).unwrap();
         let client = start(directory.path(), Side::Client, &self);
         Plane {
             edge,
@@ -216,40 +212,6 @@ impl Plane {
 
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
-    }
-
-    /// Writes down in the configuration where everything listens now, so that a process that
-    /// is started again listens there again.
-    pub(crate) fn pin_ports(&mut self) {
-        let tunnel = self.tunnel();
-        let names: Vec<_> = self
-            .builder
-            .tcp_ingresses
-            .iter()
-            .chain(&self.builder.http_ingresses)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut ports = vec![("tunnel".to_owned(), tunnel)];
-        for name in names {
-            ports.push((name.clone(), self.ingress(&name)));
-        }
-        if self.builder.http_ingress {
-            ports.push(("web".to_owned(), self.ingress("web")));
-        }
-        let edge = self.builder.edge_file(&Ports(ports));
-        let services: Vec<_> = self
-            .builder
-            .upstreams
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect();
-        let ports = services
-            .into_iter()
-            .map(|service| (service.clone(), self.forward(&service)))
-            .collect();
-        let client = self.builder.client_file(tunnel, &Ports(ports));
-        fs::write(self.config(Side::Edge), edge).unwrap();
-        fs::write(self.config(Side::Client), client).unwrap();
     }
 
     /// Does something on the host of one process.

@@ -24,18 +24,14 @@ mod zone;
 use std::{
     fs,
     io::Write as _,
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
 
-use super::{
-    peers::{peer, port_for_server},
-    process::Process,
-    wait::wait_for,
-};
+use super::{peers::peer, ports::address_for_server, process::Process, wait::wait_for};
 
 pub(crate) use relay::{Fate, Relay, Way, is_update};
 pub(crate) use zone::{EDGE, Key, OBSERVER, THIRD_PARTY, Zone};
@@ -77,7 +73,7 @@ impl NameServer {
             software,
             program,
             zone: zone.clone(),
-            address: free_address(),
+            address: address_for_server(),
             process: None,
             directory,
         };
@@ -226,16 +222,6 @@ impl Drop for NameServer {
             && process.has_ended().is_none()
         {
             process.kill();
-        }
-    }
-}
-
-/// A loopback address whose port is free for UDP as well.
-fn free_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], port_for_server()));
-        if UdpSocket::bind(address).is_ok() {
-            return address;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Side;
-use crate::support::network::Network;
+use crate::support::{network::Network, ports::port_for_server};
 
 /// The client's cluster unless a test says otherwise.
 pub(crate) const CLUSTER: &str = "acme/demo";
@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     pub(super) open_files: Option<(Side, u32)>,
     edge_extra: String,
     client_extra: String,
+    fixed_ports: bool,
     pub(super) network: Option<Network>,
 }
 
@@ -100,33 +101,39 @@ impl Builder {
         self
     }
 
+    /// Everything listens in the same place again after a restart.
+    pub(crate) fn fixed_ports(mut self) -> Self {
+        self.fixed_ports = true;
+        self
+    }
+
     /// Each process is on its own host of `network`, not on this one.
     pub(crate) fn on(mut self, network: &Network) -> Self {
         self.network = Some(network.clone());
         self
     }
 
-    pub(super) fn edge_file(&self, ports: &Ports) -> String {
+    pub(super) fn edge_file(&self) -> String {
         let mut file = format!(
             "[identity]\ndir = \"state\"\n\n[listen]\ntunnel = \"{}\"\n\n[admin]\nlisten = \"unix:admin.sock\"\n",
-            ports.of_on("tunnel", self.tunnel_host())
+            self.listen(self.tunnel_host())
         );
         for (name, to) in &self.tcp_ingresses {
             file += &format!(
                 "\n[[ingress]]\nname = \"{name}\"\nkind = \"tcp\"\nlisten = \"{}\"\nto = \"{to}\"\nanonymous = true\n",
-                ports.of(name)
+                self.listen(Ipv4Addr::LOCALHOST.into())
             );
         }
         if self.http_ingress {
             file += &format!(
                 "\n[[ingress]]\nname = \"web\"\nkind = \"http\"\nlisten = \"{}\"\nhost = \"{HOST}\"\nanonymous = true\n",
-                ports.of("web")
+                self.listen(Ipv4Addr::LOCALHOST.into())
             );
         }
         for (name, to) in &self.http_ingresses {
             file += &format!(
                 "\n[[ingress]]\nname = \"{name}\"\nkind = \"http\"\nlisten = \"{}\"\nto = \"{to}\"\nanonymous = true\n",
-                ports.of(name)
+                self.listen(Ipv4Addr::LOCALHOST.into())
             );
         }
         for (service, target) in &self.upstreams {
@@ -137,12 +144,21 @@ impl Builder {
         file + "\n" + &self.edge_extra
     }
 
+    fn listen(&self, host: IpAddr) -> SocketAddr {
+        let port = if self.fixed_ports {
+            port_for_server()
+        } else {
+            0
+        };
+        SocketAddr::new(host, port)
+    }
+
     fn tunnel_host(&self) -> IpAddr {
         let network = self.network.as_ref();
         network.map_or(Ipv4Addr::LOCALHOST.into(), |it| it.edge.address())
     }
 
-    pub(super) fn client_file(&self, tunnel: SocketAddr, ports: &Ports) -> String {
+    pub(super) fn client_file(&self, tunnel: SocketAddr) -> String {
         let transport = self.transport.as_ref();
         let transport = transport.map_or_else(String::new, |t| format!("transport = \"{t}\"\n"));
         let mut file = format!(
@@ -157,29 +173,9 @@ impl Builder {
         for (service, _) in &self.upstreams {
             file += &format!(
                 "\n[[forward]]\nservice = \"{service}\"\nlisten = \"{}\"\n",
-                ports.of(service)
+                self.listen(Ipv4Addr::LOCALHOST.into())
             );
         }
         file + "\n" + &self.client_extra
-    }
-}
-
-/// Where listeners were found to be, so that a restarted process listens there again.
-#[derive(Debug, Default)]
-pub(super) struct Ports(pub(super) Vec<(String, SocketAddr)>);
-
-impl Ports {
-    /// Where `name` was, or a free port of the loopback interface.
-    fn of(&self, name: &str) -> String {
-        self.of_on(name, Ipv4Addr::LOCALHOST.into())
-    }
-
-    /// Where `name` was, or a free port of `host`.
-    fn of_on(&self, name: &str, host: IpAddr) -> String {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or(SocketAddr::new(host, 0), |(_, address)| *address)
-            .to_string()
     }
 }

@@ -8,6 +8,8 @@
 pub(super) mod nameserver;
 #[path = "../../../../../../causeway/tests/scenarios/support/peers.rs"]
 mod peers;
+#[path = "../../../../../../causeway/tests/scenarios/support/ports.rs"]
+mod ports;
 #[path = "../../../../../../causeway/tests/scenarios/support/process.rs"]
 mod process;
 #[path = "../../../../../../causeway/tests/scenarios/support/wait.rs"]

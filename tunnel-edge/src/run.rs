@@ -231,9 +231,14 @@ pub async fn run(
         admin = admin.with_api(dns::routes(dns), dns::INDEX);
     }
     let mut reconciler = JoinSet::new();
-    if let Some(reconciling) = reconciling {
-        reconciler.spawn(reconciling.run(stop.clone()));
-    }
+    // With very many names a plan takes a moment, in which nobody else is to wait.
+    let planning = reconciling
+        .map(|reconciling| {
+            let thread = Workers::start(1, "names")?;
+            reconciler.spawn_on(reconciling.run(stop.clone()), thread.first().runtime());
+            Ok::<_, StartError>(thread)
+        })
+        .transpose()?;
     let serving = tokio::spawn(listeners.serve(admin, served.clone()));
 
     started_with(status.admin.as_ref());
@@ -252,6 +257,7 @@ pub async fn run(
             tracing::error!(%error, "keeping DNS names failed");
         }
     }
+    drop(planning);
     drain(&admission, &ingresses).await;
     accepting.shutdown().await;
     clusters.close();

@@ -24,7 +24,7 @@ use super::ownership;
 use super::plan::{Act, Limits, Plan, Planned, Removals, Situation, State, plan};
 use super::provider::{Applied, ProviderError, Reading, Reason};
 use super::records::{Change, Records, Snapshot};
-use super::report::{Failure, Outcome, Report};
+use super::report::{Failure, Outcome, Report, Tally};
 use super::round::{Round, name_reports};
 use super::view::{Unreachable, View};
 
@@ -65,6 +65,8 @@ pub(crate) struct Reconciler {
     phase: Phase,
     /// What the zone had when it was read last, if nothing has been changed since.
     snapshot: Option<Snapshot>,
+    /// What the zone that was read last is known to agree with, with nothing held and nothing failed.
+    agreed: Option<Desired>,
     /// When the next round begins.
     due: Instant,
     /// Before this it does not, unless somebody asks for it.
@@ -96,6 +98,7 @@ impl Reconciler {
             memory: Memory::new(policy.limits.remove_after),
             phase: Phase::Resting,
             snapshot: None,
+            agreed: None,
             due: now,
             not_before: now,
             dirty: false,
@@ -200,6 +203,10 @@ impl Reconciler {
             debug_assert!(false, "nobody asked");
             return;
         };
+        if matches!(read, Ok(Reading::Unchanged)) && self.agreed.as_ref() == Some(&round.desired) {
+            self.still_true(now, &round);
+            return;
+        }
         let (before, unread) = match read {
             Ok(Reading::Unchanged) => (self.snapshot.take(), None),
             Ok(Reading::Zone(snapshot)) => (Some(snapshot), None),
@@ -324,6 +331,14 @@ impl Reconciler {
         with_owners(names, &self.policy.naming.zone)
     }
 
+    /// Neither side has changed since a round that left nothing to do: no plan would say more.
+    fn still_true(&mut self, now: Instant, round: &Round) {
+        self.report.tally = Tally::default();
+        self.report.took = now.saturating_duration_since(round.began);
+        self.report.ended(now, Outcome::Finished);
+        self.rest(now, self.policy.resync);
+    }
+
     fn finish(&mut self, now: Instant, round: Round) {
         let Round {
             began,
@@ -345,6 +360,12 @@ impl Reconciler {
         self.failures
             .retain(|name, failure| failure.last >= began || is_pending(name));
         self.report.names = name_reports(&desired, &plan.states, &self.failures);
+        let pending = plan
+            .states
+            .values()
+            .any(|state| matches!(state, State::Pending(_)));
+        let rests = tally == Tally::default() && self.failures.is_empty() && !pending;
+        self.agreed = (rests && plan.held.is_empty()).then_some(desired);
         self.report.held = plan.held;
         self.report.owned = plan.owned;
         self.report.tally = tally;

@@ -170,6 +170,8 @@ impl Reconciling {
             }
             if self.reconciler.report().rounds != rounds {
                 self.tell();
+                // With very many names, the next round may be due already.
+                tokio::task::yield_now().await;
             }
         }
     }

@@ -38,6 +38,29 @@ fn an_empty_zone_gets_every_name_and_ten_steady_rounds_change_nothing() {
     assert_eq!(world.state("prod-1--acme"), &NameState::InSync);
 }
 
+/// A round that finds both sides as they were makes no plan: either side alone ends that.
+#[test]
+fn after_steady_rounds_either_side_is_still_followed() {
+    let mut world = World::new(&["acme/prod-1"]);
+    world.round();
+    world.pass(MINUTE * 11);
+    // Nobody tells the reconciler.
+    reach(world.view(), "acme/prod-2", &["edge-1"]);
+    world.pass(MINUTE * 2);
+    assert_eq!(world.addresses("prod-2--acme"), ["192.0.2.1"]);
+    assert_eq!(world.state("prod-2--acme"), &NameState::InSync);
+    world.pass(MINUTE * 11);
+    world.server.edit(key("prod-1--acme", RecordType::A), None);
+    world.pass(MINUTE * 2);
+    assert_eq!(world.addresses("prod-1--acme"), ["192.0.2.1"]);
+    world.pass(MINUTE * 11);
+    forget(world.view(), "acme/prod-2");
+    world.pass(MINUTE * 11);
+    assert_eq!(world.server.lines().len(), 6, "it is gone");
+    let report = world.reconciler.report();
+    assert_eq!((report.owned, report.names.len()), (3, 3));
+}
+
 #[test]
 fn events_are_gathered_and_looks_are_regular_but_not_in_step() {
     let mut world = World::new(&["acme/prod-1"]);

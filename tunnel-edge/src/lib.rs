@@ -30,6 +30,7 @@ mod reset_key;
 mod run;
 mod status;
 mod upstream;
+mod whole_file;
 
 pub use reset_key::ResetKeyError;
 pub use run::{StartError, run};

@@ -4,14 +4,15 @@
 //! connects anew at once, instead of waiting until it gives the silence up. For that the key, and
 //! what makes our connection ids recognisable, must outlive the process.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quinn::EndpointConfig;
 use quinn_proto::HashedConnectionIdGenerator;
+
+use crate::whole_file;
 
 /// The file in the state directory.
 const FILE: &str = "reset-key";
@@ -69,18 +70,12 @@ fn read_or_make(path: &Path) -> Result<[u8; 64], ResetKeyError> {
     }
 }
 
-/// Whole or not at all, and for the owner only.
+/// For the owner only.
 fn write_new(path: &Path, key: &[u8]) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let unfinished = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&unfinished)?;
-    file.write_all(key)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    whole_file::replace(path, key, 0o600)
 }
 
 #[cfg(test)]

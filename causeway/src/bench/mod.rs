@@ -16,6 +16,7 @@ mod load;
 mod origin;
 mod plan;
 mod round;
+mod steady;
 mod table;
 mod tunnel;
 mod usage;

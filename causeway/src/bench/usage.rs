@@ -3,23 +3,21 @@
 
 use std::fs;
 use std::io;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::steady::{Seen, Steady};
 
 /// How CPU time is counted: `USER_HZ`, which is 100 on all that we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Between two looks at memory.
-const BEAT: Duration = Duration::from_millis(100);
-
-/// How long memory must stay as it is.
-const STEADY: Duration = Duration::from_secs(1);
+/// When memory has settled. What still changes after all that time is taken as it is.
+const STEADY: Steady = Steady {
+    for_so_long: Duration::from_secs(1),
+    patience: Duration::from_secs(15),
+};
 
 /// How much may come and go meanwhile.
 const SLACK_KIB: u64 = 256;
-
-/// After this, memory that still changes is taken as it is.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The seconds of CPU that processes have used, those of the kernel for them included.
 pub(super) fn cpu_seconds(pids: &[u32]) -> io::Result<f64> {
@@ -33,18 +31,9 @@ pub(super) fn cpu_seconds(pids: &[u32]) -> io::Result<f64> {
 /// The resident memory of processes, in KiB, once it has settled: what was allocated on the way may
 /// be given back a moment later.
 pub(super) fn settled_memory(pids: &[u32]) -> io::Result<u64> {
-    let started = Instant::now();
-    let mut since = started;
-    let mut level = resident(pids)?;
-    loop {
-        thread::sleep(BEAT);
-        let now = resident(pids)?;
-        if now.abs_diff(level) > SLACK_KIB {
-            (level, since) = (now, Instant::now());
-        }
-        if since.elapsed() >= STEADY || started.elapsed() >= PATIENCE {
-            return Ok(now);
-        }
+    let same = |level: &u64, now: &u64| now.abs_diff(*level) <= SLACK_KIB;
+    match STEADY.wait(|| resident(pids), same)? {
+        Seen::Steady(kib) | Seen::StillChanging(kib) => Ok(kib),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::bulk::{Moved, receive};
 use super::call;
 use crate::bench::origin::Service;
+use crate::bench::steady::{Seen, Steady};
 use crate::bench::usage::cpu_seconds;
 
 /// How many bulk streams there are beside a ping.
@@ -19,12 +20,12 @@ pub(in crate::bench) const BESIDE: usize = 4;
 /// How many callers never read beside a ping.
 pub(in crate::bench) const STALLED: usize = 100;
 
-/// How long nothing must arrive for those, and nothing be done on their way, to be all that will.
-const STEADY: Duration = Duration::from_millis(500);
-
-/// How often it is looked at, and how long at most.
-const BEAT: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// When nothing has arrived for those, and nothing has been done on their way, for so long that
+/// it is all that will.
+const STEADY: Steady = Steady {
+    for_so_long: Duration::from_millis(500),
+    patience: Duration::from_secs(30),
+};
 
 /// More than the kernel keeps of what a caller has not read.
 const UNREAD: usize = 8 << 20;
@@ -127,22 +128,15 @@ pub(in crate::bench) fn ping_beside_stalled(
 /// Until nothing more arrives for any of them, nor fills what lies on the way.
 fn wait_until_stalled(callers: &[TcpStream], pids: &[u32]) -> io::Result<()> {
     let mut room = vec![0; UNREAD];
-    let mut progress = || {
+    let progress = || {
         let unread = callers.iter().map(|caller| caller.peek(&mut room));
         io::Result::Ok((unread.collect::<io::Result<Vec<_>>>()?, cpu_seconds(pids)?))
     };
-    let started = Instant::now();
-    let (mut level, mut since) = (progress()?, Instant::now());
-    while since.elapsed() < STEADY {
-        if started.elapsed() > PATIENCE {
+    match STEADY.wait(progress, PartialEq::eq)? {
+        Seen::Steady(_) => Ok(()),
+        Seen::StillChanging(_) => {
             let endless = "callers that never read are still sent something";
-            return Err(io::Error::new(io::ErrorKind::TimedOut, endless));
-        }
-        thread::sleep(BEAT);
-        let now = progress()?;
-        if now != level {
-            (level, since) = (now, Instant::now());
+            Err(io::Error::new(io::ErrorKind::TimedOut, endless))
         }
     }
-    Ok(())
 }

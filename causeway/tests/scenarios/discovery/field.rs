@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, CLUSTER, DEADLINE, Origin, Process, Request, admin, causeway, eventually,
+    Authority, CLUSTER, Origin, Process, Request, admin, causeway, eventually,
     nameserver::{NameServer, Software, Zone},
     port_for_server, wait_for,
 };
@@ -363,7 +363,7 @@ pub(super) fn holds_for(duration: Duration, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + duration;
     while Instant::now() < until {
         assert!(holds());
-        thread::sleep(Duration::from_millis(50).min(DEADLINE));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -4,7 +4,6 @@ pub(crate) mod embedded;
 mod rfc2136;
 mod serial;
 mod text;
-mod whole_file;
 mod zone;
 pub(crate) mod zonefile;
 

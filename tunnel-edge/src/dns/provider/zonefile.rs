@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::text::{self, TextError};
 use super::zone::{Authority, Outcome, Zone};
-use super::{Applied, BoxFuture, Provider, ProviderError, Reading, Reason, serial, whole_file};
+use super::{Applied, BoxFuture, Provider, ProviderError, Reading, Reason, serial};
 use crate::config::{DnsSettings, ZonefileSettings};
 use crate::dns::records::{Change, Records};
+use crate::whole_file;
 
 /// How many changes may wait, and are written together at most.
 const MOST_WAITING: usize = 256;

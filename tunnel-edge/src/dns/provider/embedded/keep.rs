@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::dns::provider::text;
 use crate::dns::provider::zone::Zone;
-use crate::dns::provider::{text, whole_file};
+use crate::whole_file;
 
 /// Between two times that the zone is written: what an edge that is killed forgets.
 const REST: Duration = Duration::from_secs(1);

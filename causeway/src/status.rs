@@ -3,6 +3,7 @@
 mod address;
 mod fetch;
 mod table;
+mod values;
 mod view;
 
 use std::io::{self, IsTerminal, Write};

@@ -30,7 +30,7 @@ fn edge_status() -> Value {
 
 fn client_status() -> Value {
     json!({
-        "role": "client", "version": "0.1.0", "started": "2026-11-20T11:59:58Z", "sessions": [],
+        "role": "client", "version": "0.1.0", "started": "2026-11-20T11:59:58Z", "sessions": [], "retired_sessions": [],
         "exposes": [
             {"service": "db", "target": "tcp://127.0.0.1:5432", "health": {"state": "failing", "since": "2026-11-20T11:59:30Z", "error": "refused\u{1b}"}},
             {"service": "hello", "target": "hello", "health": {"state": "off", "since": "2026-11-20T11:59:58Z"}},
@@ -166,6 +166,20 @@ fn a_client_that_cannot_connect() {
     state    127.0.0.1:40002
 "
     );
+}
+
+#[test]
+fn sessions_that_were_left_are_shown_while_there_are_any() {
+    let mut status = client_status();
+    let retired = json!({"id": "s1", "peer": "edge-1", "transport": "tls", "remote": "192.0.2.1:7443", "suspect": false, "streams": 2});
+    status["retired_sessions"] = json!([retired]);
+    let shown = view(status, &[], Paint::Plain);
+    let section = "
+  retired sessions: 1
+    PEER    TRANSPORT  REMOTE          STREAMS
+    edge-1  tls        192.0.2.1:7443  2
+";
+    assert!(shown.contains(section), "{shown}");
 }
 
 #[test]

@@ -126,9 +126,9 @@ fn an_unreachable_registry_changes_nothing() {
     assert_eq!(world.held("prod-1--acme"), Some(Because::Settling));
 }
 
-#[test]
-fn a_round_removes_only_so_many_and_says_so() {
-    let names: Vec<String> = (0..200).map(|nth| format!("acme/c{nth}")).collect();
+/// A world with so many clusters, all but the first of which have been gone for long enough.
+fn all_but_one_may_go(count: usize) -> World {
+    let names: Vec<String> = (0..count).map(|nth| format!("acme/c{nth}")).collect();
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut world = settled(&all);
     for cluster in &all[1..] {
@@ -136,6 +136,12 @@ fn a_round_removes_only_so_many_and_says_so() {
     }
     world.round();
     world.now += SECOND * 121;
+    world
+}
+
+#[test]
+fn a_round_removes_only_so_many_and_says_so() {
+    let mut world = all_but_one_may_go(200);
     let there = |world: &World| world.server.records.len() / 2 - 2;
     assert_eq!(world.round().tally.removed, 50);
     assert!(world.reconciler.report().is_capped());
@@ -157,14 +163,7 @@ fn a_round_removes_only_so_many_and_says_so() {
 
 #[test]
 fn of_very_many_names_a_tenth_may_go_in_a_round() {
-    let names: Vec<String> = (0..1000).map(|nth| format!("acme/c{nth}")).collect();
-    let all: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut world = settled(&all);
-    for cluster in &all[1..] {
-        forget(world.view(), cluster);
-    }
-    world.round();
-    world.now += SECOND * 121;
+    let mut world = all_but_one_may_go(1000);
     assert_eq!(world.round().tally.removed, 100);
 }
 

@@ -66,12 +66,7 @@ fn events_are_gathered_and_looks_are_regular_but_not_in_step() {
     let mut world = World::new(&["acme/prod-1"]);
     let mut spans = Vec::new();
     for _ in 0..20 {
-        let due = drive(
-            &mut world.reconciler,
-            &mut world.server,
-            &world.view,
-            world.now,
-        );
+        let due = world.drive();
         spans.push(due - world.now);
         world.now = due;
     }
@@ -82,12 +77,7 @@ fn events_are_gathered_and_looks_are_regular_but_not_in_step() {
     );
     assert!(spans.windows(2).any(|pair| pair[0] != pair[1]));
 
-    drive(
-        &mut world.reconciler,
-        &mut world.server,
-        &world.view,
-        world.now,
-    );
+    world.drive();
     world.reconciler.handle_changed(world.now);
     world.reconciler.handle_changed(world.now + SECOND);
     assert_eq!(

@@ -57,12 +57,7 @@ fn a_zone_that_cannot_be_read_is_asked_again_after_a_while_that_grows() {
         world.server.reading = [reason; 8].into();
         let mut delays = Vec::new();
         for _ in 0..8 {
-            let due = drive(
-                &mut world.reconciler,
-                &mut world.server,
-                &world.view,
-                world.now,
-            );
+            let due = world.drive();
             let report = world.reconciler.report();
             assert!(matches!(&report.outcome, Some(Outcome::Unread(said, _)) if *said == reason));
             delays.push(due - world.now);
@@ -83,12 +78,7 @@ fn events_do_not_hurry_a_server_that_fails_and_people_do() {
     let mut world = World::new(&["acme/prod-1"]);
     world.server.reading = [Reason::Timeout; 5].into();
     world.pass(SECOND * 20);
-    let due = drive(
-        &mut world.reconciler,
-        &mut world.server,
-        &world.view,
-        world.now,
-    );
+    let due = world.drive();
     world.reconciler.handle_changed(world.now);
     assert_eq!(world.reconciler.poll(world.now), Step::Wait(due));
     world.reconciler.handle_asked(world.now);

@@ -79,15 +79,20 @@ impl World {
     /// A round now, and what it came to.
     pub(super) fn round(&mut self) -> &Report {
         self.reconciler.handle_asked(self.now);
-        drive(&mut self.reconciler, &mut self.server, &self.view, self.now);
+        self.drive();
         self.reconciler.report()
+    }
+
+    /// What is to be done at this moment, and until when it rests then.
+    pub(super) fn drive(&mut self) -> Instant {
+        drive(&mut self.reconciler, &mut self.server, &self.view, self.now)
     }
 
     /// All rounds that are due until `after` has passed.
     pub(super) fn pass(&mut self, after: Duration) {
         let end = self.now + after;
         loop {
-            let due = drive(&mut self.reconciler, &mut self.server, &self.view, self.now);
+            let due = self.drive();
             assert!(due > self.now, "it does not spin");
             if due > end {
                 break;

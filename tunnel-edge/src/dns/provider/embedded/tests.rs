@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
-use tokio::runtime::Runtime;
+use tokio::runtime::{self, Runtime};
 
 use super::*;
 use crate::dns::records::{Expectation, RecordSet};
@@ -58,14 +58,19 @@ fn adding(name: &str, last: u8) -> Change {
     }
 }
 
+fn runtime() -> Runtime {
+    let mut builder = runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
 fn apply(embedded: &Embedded, change: &Change) -> Result<Applied, ProviderError> {
-    Runtime::new().unwrap().block_on(embedded.apply(change))
+    runtime().block_on(embedded.apply(change))
 }
 
 fn read(embedded: &Embedded, known: Option<u32>) -> Reading {
     let names = BTreeSet::new();
     let read = embedded.read(&names, known);
-    Runtime::new().unwrap().block_on(read).unwrap()
+    runtime().block_on(read).unwrap()
 }
 
 fn question(name: &str) -> Vec<u8> {
@@ -291,8 +296,7 @@ fn one_address_has_so_many_connections_and_others_are_answered() {
 }
 
 fn socket_from(address: [u8; 4], server: SocketAddr) -> TcpStream {
-    let runtime = Runtime::new().unwrap();
-    let connected = runtime.block_on(async {
+    let connected = runtime().block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from((address, 0))).unwrap();
         socket.connect(server).await.unwrap().into_std().unwrap()

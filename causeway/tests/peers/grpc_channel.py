@@ -1,5 +1,5 @@
-"""One gRPC channel that stays open: `grpc_channel.py HOST:PORT` makes a call for each line that it
-reads, and prints the call's status. No call waits for more than five seconds."""
+"""One gRPC channel that stays open: `grpc_channel.py HOST:PORT` prints `ready`, then makes a call
+for each line that it reads, and prints the call's status. No call waits for more than five seconds."""
 
 import sys
 
@@ -11,6 +11,7 @@ from interop import messages, services
 options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
 with grpc.insecure_channel(sys.argv[1], options=options) as channel:
     stub = services.InteropStub(channel)
+    print("ready", flush=True)
     for _ in sys.stdin:
         try:
             stub.Unary(messages.Request(response_size=10), timeout=5)

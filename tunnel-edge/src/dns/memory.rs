@@ -56,6 +56,13 @@ impl Memory {
         }
     }
 
+    /// These names may be there. They are remembered until it is known.
+    pub(crate) fn may_be_there(&mut self, names: BTreeSet<LowerName>) {
+        for name in names {
+            self.names.entry(name).or_default();
+        }
+    }
+
     /// The name is wanted.
     pub(crate) fn wanted(&mut self, name: &LowerName) {
         let remembered = self.of(name);
@@ -281,6 +288,17 @@ mod tests {
         memory.keep_wanted(|_| false);
         memory.forget(Instant::now(), |_| false);
         assert_eq!(memory.names.len(), 0);
+    }
+
+    #[test]
+    fn what_may_be_there_is_remembered_until_it_is_known_not_to_be() {
+        let mut memory = Memory::new(MINUTE);
+        memory.may_be_there(BTreeSet::from([name()]));
+        assert_eq!(memory.names().count(), 1);
+        memory.forget(Instant::now(), |_| true);
+        assert_eq!(memory.names().count(), 1);
+        memory.forget(Instant::now(), |_| false);
+        assert_eq!(memory.names().count(), 0);
     }
 
     #[test]

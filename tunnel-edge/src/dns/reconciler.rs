@@ -112,6 +112,11 @@ impl Reconciler {
         }
     }
 
+    /// Names that an earlier process may have left: what becomes of them the zone tells.
+    pub(crate) fn handle_known(&mut self, names: BTreeSet<LowerName>) {
+        self.memory.may_be_there(names);
+    }
+
     /// Something has changed at the registry.
     pub(crate) fn handle_changed(&mut self, now: Instant) {
         if !self.dirty {

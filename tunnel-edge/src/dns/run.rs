@@ -83,10 +83,11 @@ impl Dns {
         clusters: Arc<dyn Clusters>,
         metrics: DnsMetrics,
     ) -> (Self, Reconciling) {
-        let reconciler = Reconciler::new(policy.clone(), Instant::now(), rand::random());
+        let (label, provider) = provider;
+        let mut reconciler = Reconciler::new(policy.clone(), Instant::now(), rand::random());
+        reconciler.handle_known(provider.known());
         let latest = Arc::new(Mutex::new(Arc::new(reconciler.report().clone())));
         let (sender, asks) = mpsc::channel(ASKS);
-        let (label, provider) = provider;
         let reconciling = Reconciling {
             reconciler,
             provider: provider.clone(),

@@ -64,7 +64,7 @@ fn provider(
             ("embedded", server.map_err(|error| unusable(&error))?)
         }
         DnsProvider::Rfc2136(server) => {
-            let opened = Rfc2136::open(&settings.zone, server);
+            let opened = Rfc2136::open(&settings.zone, server, state_dir);
             let opened = opened.map_err(|error| StartError::Configuration(error.to_string()))?;
             ("rfc2136", Arc::new(opened))
         }

@@ -23,6 +23,12 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The authority for a zone: it is read, and changed name by name.
 pub(crate) trait Provider: Debug + Send + Sync {
+    /// Names that an earlier process may have left in the zone, where they would not be seen without
+    /// being asked for.
+    fn known(&self) -> BTreeSet<LowerName> {
+        BTreeSet::new()
+    }
+
     /// What the zone has now, from the authority itself and never from a cache. `known` is the serial
     /// of the last snapshot: nothing is read again while it is still the zone's. Where only queries
     /// are answered, those `names` are asked for. Nothing of a reading that breaks off is used.

@@ -8,6 +8,7 @@
 mod chain;
 mod connection;
 mod fault;
+mod kept;
 mod reading;
 mod secret;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod wire;
 use std::{
     collections::BTreeSet,
     fmt,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,6 +38,7 @@ use self::{
     chain::{Chain, Unproven},
     connection::{Answers, Connection},
     fault::{Place, Work},
+    kept::KeptNames,
     reading::{Progress, Sets, TYPES, Transfer},
     wire::Answer,
 };
@@ -62,6 +65,8 @@ pub(crate) struct Rfc2136 {
     clock: fn() -> u64,
     /// Whether the last transfer was refused, so that it is said once.
     refused: AtomicBool,
+    /// What is asked for where the zone cannot be transferred.
+    kept: KeptNames,
     /// Held while connecting, so that everything under way shares one connection.
     connection: Mutex<Option<Arc<Connection>>>,
 }
@@ -81,16 +86,18 @@ enum Transferred {
 }
 
 impl Rfc2136 {
-    /// Reads the key's secret; contacts nobody.
+    /// Reads the key's secret, and what an earlier process has kept; contacts nobody.
     pub(crate) fn open(
         zone: &LowerName,
         settings: &Rfc2136Settings,
+        state_dir: &Path,
     ) -> Result<Self, ProviderError> {
         let secret = secret::read(&settings.secret_file)?;
-        Ok(Self::new(zone, settings, secret))
+        let kept = KeptNames::open(zone, state_dir);
+        Ok(Self::new(zone, settings, secret, kept))
     }
 
-    fn new(zone: &LowerName, settings: &Rfc2136Settings, secret: Vec<u8>) -> Self {
+    fn new(zone: &LowerName, settings: &Rfc2136Settings, secret: Vec<u8>, kept: KeptNames) -> Self {
         let algorithm = match settings.algorithm {
             config::TsigAlgorithm::HmacSha256 => TsigAlgorithm::HmacSha256,
             config::TsigAlgorithm::HmacSha512 => TsigAlgorithm::HmacSha512,
@@ -111,6 +118,7 @@ impl Rfc2136 {
             transfer: settings.transfer,
             clock: now,
             refused: AtomicBool::new(false),
+            kept,
             connection: Mutex::new(None),
         }
     }
@@ -133,6 +141,8 @@ impl Rfc2136 {
                 Transferred::Refused => self.say_refused(),
             }
         }
+        // What is asked for now may be published next, and is not to be forgotten then.
+        self.kept.keep(names).await;
         // If the zone changes while it is asked, its serial is another one the next time.
         let records = self.query_all(names).await?;
         Ok(Reading::Zone(Snapshot { serial, records }))
@@ -374,6 +384,10 @@ impl Rfc2136 {
 }
 
 impl Provider for Rfc2136 {
+    fn known(&self) -> BTreeSet<LowerName> {
+        self.kept.found().clone()
+    }
+
     fn read<'a>(
         &'a self,
         names: &'a BTreeSet<LowerName>,

@@ -2,6 +2,7 @@
 //! clusters, several reconcilers, one that dies.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -24,6 +25,7 @@ with_bind_and_knot!(
     thousands_of_clusters_converge_from_empty,
     two_at_once_converge_and_then_leave_each_other_alone,
     what_one_that_was_killed_left_another_finishes,
+    without_transfers_what_left_while_nobody_looked_goes_all_the_same,
 );
 
 async fn edges_come_and_go(software: Software) {
@@ -135,16 +137,7 @@ async fn what_one_that_was_killed_left_another_finishes(software: Software) {
         scripted.set(after);
         let made = Arc::new(AtomicUsize::new(0));
         let dies = start(&server, &relay, &scripted);
-        relay.judge({
-            let made = Arc::clone(&made);
-            move |way, message| {
-                let update = way == Way::ToServer && is_update(message);
-                match update && made.fetch_add(1, Ordering::SeqCst) >= 10 {
-                    true => Fate::Cut,
-                    false => Fate::Pass,
-                }
-            }
-        });
+        cut_after(&relay, 10, &made);
         let cut = || made.load(Ordering::SeqCst) > 10;
         wait_until("the eleventh update", cut).await;
         dies.kill();
@@ -164,10 +157,71 @@ async fn what_one_that_was_killed_left_another_finishes(software: Software) {
     }
 }
 
+async fn without_transfers_what_left_while_nobody_looked_goes_all_the_same(software: Software) {
+    let zone = Zone::new(super::support::ZONE).without_transfer();
+    let Some(server) = NameServer::start(software, &zone) else {
+        return;
+    };
+    let relay = server.relay();
+    let access = Access::to(&server, relay.address());
+    let state = tempfile::tempdir().unwrap();
+    let scripted = Scripted::new(20);
+    let start = |state: &Path| {
+        let provider = Arc::new(access.provider_in(state));
+        Running::over(name("@"), "rfc2136", provider, &scripted)
+    };
+    let stays = |count: usize| 2 * (count + 3) + 2;
+    // Once it had stopped in good order; once it was killed while it published.
+    for killed in [false, true] {
+        let made = Arc::new(AtomicUsize::new(0));
+        scripted.set(20);
+        let first = start(state.path());
+        if killed {
+            scripted.set(60);
+            cut_after(&relay, 30, &made);
+            wait_until("the 31st update", || made.load(Ordering::SeqCst) > 30).await;
+            first.kill();
+            relay.pass();
+        } else {
+            let all = |report: &Report| in_sync(report) == 20 + 3;
+            first.until("the names to leave behind", all).await;
+            first.stop().await;
+        }
+        scripted.set(5);
+        // The server may still be at work on what came through.
+        let are_left = || server.records().len() > stays(5);
+        wait_until("names that are left behind", are_left).await;
+
+        // Who has no memory of them does not see them.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let knows_nothing = start(elsewhere.path());
+        knows_nothing.rounds(10).await;
+        knows_nothing.stop().await;
+        assert!(are_left());
+
+        let knows = start(state.path());
+        let is_clean = || server.records().len() == stays(5);
+        wait_until("what was left behind to go", is_clean).await;
+        knows.stop().await;
+    }
+}
+
 fn server_and_relay(software: Software) -> Option<(NameServer, Relay)> {
     let server = NameServer::start(software, &Zone::new(super::support::ZONE))?;
     let relay = server.relay();
     Some((server, relay))
+}
+
+/// No update comes through after so many, which are counted.
+fn cut_after(relay: &Relay, most: usize, made: &Arc<AtomicUsize>) {
+    let made = Arc::clone(made);
+    relay.judge(move |way, message| {
+        let update = way == Way::ToServer && is_update(message);
+        match update && made.fetch_add(1, Ordering::SeqCst) >= most {
+            true => Fate::Cut,
+            false => Fate::Pass,
+        }
+    });
 }
 
 fn start(server: &NameServer, relay: &Relay, clusters: &Arc<Scripted>) -> Running {

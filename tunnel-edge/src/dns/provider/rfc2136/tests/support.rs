@@ -19,7 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
@@ -92,12 +92,17 @@ impl Access {
         }
     }
 
+    /// One that finds nothing that an earlier one has kept, and leaves nothing.
     pub(super) fn provider(&self) -> Rfc2136 {
-        let directory = tempfile::tempdir().unwrap();
+        self.provider_in(tempfile::tempdir().unwrap().path())
+    }
+
+    /// One with this state directory.
+    pub(super) fn provider_in(&self, state_dir: &Path) -> Rfc2136 {
         let mut settings = self.settings.clone();
-        settings.secret_file = directory.path().join("tsig.secret");
+        settings.secret_file = state_dir.join("tsig.secret");
         fs::write(&settings.secret_file, &self.secret).unwrap();
-        Rfc2136::open(&self.zone, &settings).unwrap()
+        Rfc2136::open(&self.zone, &settings, state_dir).unwrap()
     }
 }
 

@@ -241,6 +241,10 @@ impl Reconciler {
             (failures.contains_key(&planned.change.name), removes)
         });
         if made.changes.is_empty() {
+            if round.again.is_some() {
+                // Only the names that were looked at again may have been read.
+                self.snapshot = None;
+            }
             round.absorb(made);
             self.finish(now, *round);
         } else {

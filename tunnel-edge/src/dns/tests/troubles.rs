@@ -357,6 +357,24 @@ fn two_with_registries_of_their_own_do_not_write_for_ever() {
 }
 
 #[test]
+fn what_was_looked_at_again_is_not_taken_for_the_whole_zone() {
+    let mut world = World::new(&["acme/prod-1"]);
+    let planted = (key("prod-1--acme", RecordType::A), Some(by_hand(99)));
+    world.server.meanwhile.push_back(planted);
+    world.round();
+    assert!(matches!(world.state("prod-1--acme"), NameState::Foreign(_)));
+    world.now += MINUTE * 2;
+    assert_eq!(world.reconciler.poll(world.now), Step::Look);
+    let view = world.view.clone();
+    world.reconciler.handle_view(world.now, view);
+    // Everything is read, whether it has changed or not.
+    assert!(matches!(
+        world.reconciler.poll(world.now),
+        Step::Read { known: None, .. }
+    ));
+}
+
+#[test]
 fn a_server_that_says_nothing_has_changed_since_nothing_is_not_believed() {
     let mut world = World::new(&["acme/prod-1"]);
     assert_eq!(world.reconciler.poll(world.now), Step::Look);

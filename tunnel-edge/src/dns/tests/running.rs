@@ -52,16 +52,28 @@ impl Scripted {
 
     /// The edges have one address each, from 203.0.113.7 on.
     pub(crate) fn set_with_edges(&self, count: usize, edges: u8) {
-        let mut view = View::default();
-        for number in 1..=edges {
+        let target = |number| {
             let address = [203, 0, 113, 6 + number].into();
+            DnsTarget::Addresses(BTreeSet::from([address]))
+        };
+        self.set_with_targets(count, (1..=edges).map(target));
+    }
+
+    /// One edge for each target.
+    pub(crate) fn set_with_targets(
+        &self,
+        count: usize,
+        targets: impl IntoIterator<Item = DnsTarget>,
+    ) {
+        let mut view = View::default();
+        for (number, target) in (1..).zip(targets) {
             let serving = EdgeView {
-                target: DnsTarget::Addresses(BTreeSet::from([address])),
+                target,
                 port: 7443,
                 standing: Standing::Serving,
             };
-            view.edges
-                .insert(format!("edge-{number}").parse().unwrap(), serving);
+            let label = format!("edge-{number}");
+            view.edges.insert(label.parse().unwrap(), serving);
         }
         let edges: BTreeSet<_> = view.edges.keys().cloned().collect();
         for number in 0..count {

@@ -9,6 +9,7 @@ mod chain;
 mod connection;
 mod fault;
 mod kept;
+mod queries;
 mod reading;
 mod secret;
 #[cfg(test)]
@@ -27,7 +28,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{LowerName, Name, RecordType, TSigner, rdata::tsig::TsigAlgorithm},
@@ -39,20 +39,18 @@ use self::{
     connection::{Answers, Connection},
     fault::{Place, Work},
     kept::KeptNames,
-    reading::{Progress, Sets, TYPES, Transfer},
+    queries::Obstructed,
+    reading::{Progress, Transfer},
     wire::Answer,
 };
 use super::{Applied, BoxFuture, Provider, ProviderError, Reading, Reason};
 use crate::{
     config::{self, Rfc2136Settings},
-    dns::records::{Change, Key, Records, Snapshot},
+    dns::records::{Change, Snapshot},
 };
 
 /// By how many seconds the clocks of both ends may differ; what RFC 8945, section 10, recommends.
 const FUDGE: u16 = 300;
-
-/// How many names are asked for at once where the zone cannot be transferred.
-const NAMES_AT_ONCE: usize = 16;
 
 /// A zone on a name server that takes dynamic updates.
 pub(crate) struct Rfc2136 {
@@ -67,6 +65,7 @@ pub(crate) struct Rfc2136 {
     refused: AtomicBool,
     /// What is asked for where the zone cannot be transferred.
     kept: KeptNames,
+    obstructed: Obstructed,
     /// Held while connecting, so that everything under way shares one connection.
     connection: Mutex<Option<Arc<Connection>>>,
 }
@@ -119,6 +118,7 @@ impl Rfc2136 {
             clock: now,
             refused: AtomicBool::new(false),
             kept,
+            obstructed: Obstructed::default(),
             connection: Mutex::new(None),
         }
     }
@@ -136,6 +136,7 @@ impl Rfc2136 {
             match self.transfer().await? {
                 Transferred::Zone(snapshot) => {
                     self.refused.store(false, Ordering::Relaxed);
+                    self.obstructed.forget();
                     return Ok(Reading::Zone(snapshot));
                 }
                 Transferred::Refused => self.say_refused(),
@@ -198,68 +199,6 @@ impl Rfc2136 {
         ))
     }
 
-    async fn query_all(&self, names: &BTreeSet<LowerName>) -> Result<Records, ProviderError> {
-        let found: Vec<_> = stream::iter(names.iter().cloned())
-            .map(|name| async move {
-                let sets = self.query_name(&name).await?;
-                Ok((name, sets))
-            })
-            .buffer_unordered(NAMES_AT_ONCE)
-            .try_collect()
-            .await?;
-        let sets = found.into_iter().flat_map(|(name, sets)| {
-            sets.into_iter().map(move |(kind, set)| {
-                let name = name.clone();
-                (Key { name, kind }, set)
-            })
-        });
-        Ok(sets.collect())
-    }
-
-    /// What is under one name, without what only a wildcard puts there.
-    async fn query_name(&self, name: &LowerName) -> Result<Sets, ProviderError> {
-        let own = self.query_sets(name, &TYPES).await?;
-        let below = Name::from_ascii("_").and_then(|label| label.append_domain(name));
-        // At the zone itself, and where no longer name would fit, there is no wildcard above.
-        let (false, Ok(below)) = (own.is_empty() || *name == self.zone, below) else {
-            return Ok(own);
-        };
-        let below = self.query_sets(&below, &reading::types_of(&own)).await?;
-        Ok(match reading::is_from_wildcard(&own, &below) {
-            true => Sets::new(),
-            false => own,
-        })
-    }
-
-    async fn query_sets(&self, name: &Name, kinds: &[RecordType]) -> Result<Sets, ProviderError> {
-        let work = Work::Query(name);
-        let mut sets = Sets::new();
-        for answer in futures_util::future::try_join_all(
-            kinds.iter().map(|kind| self.query(work, name, *kind)),
-        )
-        .await?
-        {
-            if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
-                return Err(self.place.refused(work, answer.code));
-            }
-            // Below a delegation nothing is this zone's.
-            if answer.authoritative {
-                reading::add_answer(&mut sets, name, answer.records);
-            }
-        }
-        Ok(sets)
-    }
-
-    async fn query(
-        &self,
-        work: Work<'_>,
-        name: &Name,
-        kind: RecordType,
-    ) -> Result<Answer, ProviderError> {
-        self.exchange(work, |id| Ok(reading::question(id, name, kind)))
-            .await
-    }
-
     async fn update(&self, change: &Change) -> Result<Applied, ProviderError> {
         let work = Work::Update(&change.name);
         let answer = self
@@ -278,13 +217,15 @@ impl Rfc2136 {
             ResponseCode::NXRRSet,
             ResponseCode::NXDomain,
         ];
-        if answer.code == ResponseCode::NoError {
-            Ok(Applied::Done)
+        let applied = if answer.code == ResponseCode::NoError {
+            Applied::Done
         } else if overtaken.contains(&answer.code) {
-            Ok(Applied::Overtaken)
+            Applied::Overtaken
         } else {
-            Err(self.place.refused(work, answer.code))
-        }
+            return Err(self.place.refused(work, answer.code));
+        };
+        self.obstructed.learn(change, applied);
+        Ok(applied)
     }
 
     /// Asks, and takes the one message that answers.

@@ -17,6 +17,27 @@ pub(super) const TYPES: [RecordType; 4] = [
     RecordType::SRV,
 ];
 
+/// What is asked for besides where something seems to be in the way: everything there is, which not every server says
+/// (RFC 8482), and what people have beside or instead of addresses.
+pub(super) const UNUSUAL_TYPES: [RecordType; 16] = [
+    RecordType::ANY,
+    RecordType::NS,
+    RecordType::DS,
+    RecordType::MX,
+    RecordType::CAA,
+    RecordType::HTTPS,
+    RecordType::SVCB,
+    RecordType::TLSA,
+    RecordType::SSHFP,
+    RecordType::PTR,
+    RecordType::NAPTR,
+    RecordType::HINFO,
+    RecordType::OPENPGPKEY,
+    RecordType::SMIMEA,
+    RecordType::CERT,
+    RecordType::KEY,
+];
+
 /// A question, not yet signed.
 pub(super) fn question(id: u16, name: &Name, kind: RecordType) -> Message {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
@@ -113,10 +134,15 @@ pub(super) type Sets = BTreeMap<RecordType, RecordSet>;
 /// Takes in one more answer. A CNAME is not followed: only what is under the name itself counts.
 pub(super) fn add_answer(sets: &mut Sets, name: &Name, answer: Vec<Record>) {
     for record in answer {
-        if record.name == *name && record.dns_class == DNSClass::IN {
+        if record.name == *name && record.dns_class == DNSClass::IN && !says_nothing(&record.data) {
             add_to(sets, record.record_type(), record);
         }
     }
+}
+
+/// What stands for an answer to a question for any type (RFC 8482, section 4.2).
+fn says_nothing(data: &RData) -> bool {
+    matches!(data, RData::HINFO(hinfo) if *hinfo.cpu == *b"RFC8482")
 }
 
 /// The types to ask for to see `sets` again.

@@ -3,6 +3,7 @@
 mod changes;
 mod documented;
 mod meddling;
+mod obstructed;
 mod reading;
 mod reconciling;
 mod refusals;

@@ -20,6 +20,8 @@ pub(super) struct Answer {
     pub(super) truncated: bool,
     /// The records of the section that answers.
     pub(super) records: Vec<Record>,
+    /// Those of the section that says who is the authority.
+    pub(super) authorities: Vec<Record>,
     pub(super) signature: Option<Signature>,
 }
 
@@ -60,17 +62,20 @@ impl Answer {
             records.push(record(&mut decoder)?);
         }
         let mut signature = None;
-        for _ in 0..u32::from(authorities) + u32::from(additionals) {
+        let mut others = Vec::new();
+        for nth in 0..u32::from(authorities) + u32::from(additionals) {
             let begins = decoder.index();
-            let Record { name, data, .. } = record(&mut decoder)?;
+            let other = record(&mut decoder)?;
             // Only if it is the last record does it sign.
             signature = None;
-            if let RData::TSIG(tsig) = data {
+            if let RData::TSIG(tsig) = other.data {
                 signature = Some(Signature {
-                    key: name,
+                    key: other.name,
                     tsig,
                     begins,
                 });
+            } else if nth < u32::from(authorities) {
+                others.push(other);
             }
         }
         if !decoder.is_empty() {
@@ -81,6 +86,7 @@ impl Answer {
             authoritative: flags & 0x0400 != 0,
             truncated: flags & 0x0200 != 0,
             records,
+            authorities: others,
             signature,
         })
     }

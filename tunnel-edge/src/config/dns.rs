@@ -10,6 +10,8 @@ use relay::settings::{Host, ListenAddr, Reading, Section, Stated};
 
 use super::ip_address;
 
+mod within;
+
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
@@ -68,7 +70,8 @@ pub enum DnsProvider {
 pub struct EmbeddedSettings {
     /// Where it answers, over UDP and TCP; never empty. Default `[::]:53`.
     pub listen: Vec<SocketAddr>,
-    /// What the parent zone delegates to; never empty.
+    /// What the parent zone delegates to; never empty. Those inside the zone have the addresses of
+    /// `target`.
     pub nameservers: Vec<LowerName>,
     /// The mailbox of whoever is responsible, as the SOA record writes it (RFC 1035, section 8).
     pub contact: LowerName,
@@ -205,8 +208,9 @@ pub(super) fn read(reading: &Reading<'_>) -> (Option<DnsSettings>, Vec<Stated<So
     // A provider that is configured and not chosen is read too: what is wrong with it is better
     // known before it is needed.
     let (embedded, listeners) = embedded(
-        &reading.section("dns.embedded"),
+        reading,
         zone.as_ref(),
+        target.as_ref(),
         matches!(kind, Some(Kind::Embedded)),
     );
     let rfc2136 = rfc2136(
@@ -283,10 +287,12 @@ fn reachable(address: IpAddr) -> Result<IpAddr, String> {
 }
 
 fn embedded(
-    section: &Section<'_>,
+    reading: &Reading<'_>,
     zone: Option<&LowerName>,
+    target: Option<&DnsTarget>,
     chosen: bool,
 ) -> (Option<EmbeddedSettings>, Vec<Stated<SocketAddr>>) {
+    let section = &reading.section("dns.embedded");
     if !chosen && !section.is_stated() {
         return (None, Vec::new());
     }
@@ -299,6 +305,9 @@ fn embedded(
     let hint = "name what the parent zone delegates to, e.g. nameservers = \"ns1.example.com\" below [dns.embedded]";
     let nameservers = section.some_with("nameservers", hint, |text, _| name(text));
     section.unique(&nameservers, "delegates to");
+    if let (true, Some(zone), Some(target)) = (chosen, zone, target) {
+        within::check(reading, zone, target, &nameservers);
+    }
     let contact = contact(section, zone);
     let settings = || {
         Some(EmbeddedSettings {

@@ -21,9 +21,11 @@ pub(crate) struct Naming {
     pub(crate) zone: LowerName,
     /// Whether `*.{zone}` is one of them.
     pub(crate) wildcard: bool,
+    /// Names of the zone's own servers, as far as they are inside the zone and lead to the edges.
+    pub(crate) nameservers: BTreeSet<LowerName>,
     /// In seconds, of clusters and the wildcard.
     pub(crate) ttl: u32,
-    /// In seconds, of edges.
+    /// In seconds, of edges and name servers.
     pub(crate) edge_ttl: u32,
 }
 
@@ -38,6 +40,8 @@ pub(crate) enum Purpose {
     Ingress,
     /// `_causeway._tcp.{zone}`
     Discovery,
+    /// What the zone is delegated to.
+    NameServer(LowerName),
 }
 
 /// All names that there should be.
@@ -106,7 +110,24 @@ pub(crate) fn desired(view: &View, naming: &Naming) -> Desired {
         let purpose = Purpose::Cluster(cluster.clone());
         desired.add(naming, purpose, &[&label], led_to(edges));
     }
+    for name in &naming.nameservers {
+        // An edge's own name leads there anyway.
+        if !desired.names.contains_key(name) {
+            let labels = labels_below(name, &naming.zone);
+            let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+            let purpose = Purpose::NameServer(name.clone());
+            desired.add(naming, purpose, &labels, led_to(everyone()));
+        }
+    }
     desired
+}
+
+fn labels_below(name: &LowerName, zone: &LowerName) -> Vec<String> {
+    let count = name.iter().count().saturating_sub(zone.iter().count());
+    let labels = name.iter().take(count);
+    labels
+        .map(|label| String::from_utf8_lossy(label).into_owned())
+        .collect()
 }
 
 /// The name of a cluster as reports have it, whether DNS can hold it or not.
@@ -137,7 +158,9 @@ impl Desired {
             Ok(name) => {
                 let ttl = match purpose {
                     Purpose::Cluster(_) | Purpose::Ingress => naming.ttl,
-                    Purpose::Edge(_) | Purpose::Discovery => naming.edge_ttl,
+                    Purpose::Edge(_) | Purpose::Discovery | Purpose::NameServer(_) => {
+                        naming.edge_ttl
+                    }
                 };
                 let wanted = Wanted {
                     purpose,
@@ -243,6 +266,7 @@ impl fmt::Display for Purpose {
             Self::Edge(edge) => write!(f, "edge/{edge}"),
             Self::Ingress => f.write_str("ingress"),
             Self::Discovery => f.write_str("discovery"),
+            Self::NameServer(_) => f.write_str("nameserver"),
         }
     }
 }

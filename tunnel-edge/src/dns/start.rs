@@ -1,10 +1,12 @@
 //! From `[dns]` to a reconciler and its provider.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
 use certs::TrustDomain;
+use hickory_proto::rr::LowerName;
 use prometheus_client::registry::Registry;
 
 use super::desired::Naming;
@@ -81,6 +83,7 @@ fn policy(settings: &DnsSettings, domain: &TrustDomain) -> Policy {
         naming: Naming {
             zone: settings.zone.clone(),
             wildcard: settings.wildcard,
+            nameservers: own_nameservers(settings),
             ttl: settings.ttl,
             edge_ttl: settings.edge_ttl,
         },
@@ -93,4 +96,16 @@ fn policy(settings: &DnsSettings, domain: &TrustDomain) -> Policy {
         resync: settings.resync,
         settle: settings.settle,
     }
+}
+
+/// The name servers that the zone has to have the addresses of: where this edge is the authority.
+fn own_nameservers(settings: &DnsSettings) -> BTreeSet<LowerName> {
+    let nameservers = match &settings.provider {
+        DnsProvider::Embedded(of_edge) => of_edge.nameservers.as_slice(),
+        DnsProvider::Rfc2136(_) | DnsProvider::Zonefile(_) => &[],
+    };
+    let inside = nameservers
+        .iter()
+        .filter(|name| settings.zone.zone_of(name));
+    inside.cloned().collect()
 }

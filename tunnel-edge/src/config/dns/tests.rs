@@ -373,6 +373,47 @@ fn every_wrong_value_is_said() {
 }
 
 #[test]
+fn inside_a_zone_of_its_own_an_edge_refuses_what_leads_nowhere() {
+    let text = |target: &str, nameservers: &str| {
+        format!("{ZONE}target = {target}\n[dns.embedded]\nnameservers = {nameservers}\n")
+    };
+    let address = "\"203.0.113.7\"";
+    let outside = "\"lb.example.com\"";
+    for (target, nameservers) in [
+        (address, "\"ns1.example.com\""),
+        (address, "\"ns1.apps.example.com\""),
+        (outside, "\"ns1.example.com\""),
+    ] {
+        read(&text(target, nameservers)).unwrap();
+    }
+    let inside = "\"LB.apps.example.com\"";
+    assert_eq!(
+        problems(&text(inside, "\"ns1.example.com\"")),
+        "dns.target: lb.apps.example.com. is inside the zone apps.example.com., where every name leads \
+         to the target: to itself, with no address at the end; list addresses, or write a name outside \
+         the zone"
+    );
+    // Elsewhere somebody else may have put addresses there.
+    let elsewhere = format!(
+        "{ZONE}target = {inside}\nprovider = \"rfc2136\"\n[dns.rfc2136]\nserver = \"192.0.2.53\"\n\
+         key = \"causeway\"\nsecret_file = \"tsig.secret\"\n"
+    );
+    read(&elsewhere).unwrap();
+    let nameservers = "[\"ns1.example.com\", \"ns1.apps.example.com\"]";
+    assert_eq!(
+        problems(&text(outside, nameservers)),
+        "dns.embedded.nameservers[1]: ns1.apps.example.com. is inside the zone, where it would be an alias \
+         of lb.example.com., and a name server's name must not be an alias (RFC 2181, section 10.3); write \
+         a name outside the zone, or list addresses as dns.target and write a name below the zone"
+    );
+    assert_eq!(
+        problems(&text(address, "\"apps.example.com\"")),
+        "dns.embedded.nameservers: apps.example.com. is the zone itself, which has no address; write a name \
+         outside the zone, or list addresses as dns.target and write a name below the zone"
+    );
+}
+
+#[test]
 fn a_chosen_provider_must_be_configured() {
     let chosen = |provider: &str| {
         problems(&format!(

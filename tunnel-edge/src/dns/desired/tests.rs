@@ -6,6 +6,7 @@ fn naming() -> Naming {
     Naming {
         zone: lower("apps.example.com."),
         wildcard: true,
+        nameservers: BTreeSet::new(),
         ttl: 60,
         edge_ttl: 300,
     }
@@ -67,6 +68,33 @@ fn nothing_asks_for_nothing() {
     assert_eq!(desired(&View::default(), &naming()), Desired::default());
     let no_edge = view(&[], &[("acme/prod-1", &["edge-1"])]);
     assert_eq!(desired(&no_edge, &naming()), Desired::default());
+}
+
+#[test]
+fn name_servers_in_the_zone_lead_to_the_edges_and_an_edge_may_be_one() {
+    let names = [
+        "ns1.apps.example.com.",
+        "a.b.apps.example.com.",
+        "edge-1.apps.example.com.",
+    ];
+    let naming = Naming {
+        nameservers: names.map(lower).into(),
+        wildcard: false,
+        ..naming()
+    };
+    let view = view(&[("edge-1", "192.0.2.1 2001:db8::1", Serving)], &[]);
+    assert_eq!(
+        shown(&desired(&view, &naming)),
+        [
+            "_causeway._tcp.apps.example.com. 300 SRV 0 1 7443 edge-1.apps.example.com. (discovery)",
+            "a.b.apps.example.com. 300 A 192.0.2.1 (nameserver)",
+            "a.b.apps.example.com. 300 AAAA 2001:db8::1 (nameserver)",
+            "edge-1.apps.example.com. 300 A 192.0.2.1 (edge/edge-1)",
+            "edge-1.apps.example.com. 300 AAAA 2001:db8::1 (edge/edge-1)",
+            "ns1.apps.example.com. 300 A 192.0.2.1 (nameserver)",
+            "ns1.apps.example.com. 300 AAAA 2001:db8::1 (nameserver)",
+        ]
+    );
 }
 
 #[test]

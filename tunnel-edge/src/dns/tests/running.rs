@@ -114,6 +114,7 @@ impl Running {
             naming: Naming {
                 zone,
                 wildcard: true,
+                nameservers: BTreeSet::new(),
                 ttl: 0,
                 edge_ttl: 0,
             },

@@ -32,6 +32,7 @@ pub(super) fn policy() -> Policy {
         naming: Naming {
             zone: lower(ZONE),
             wildcard: false,
+            nameservers: BTreeSet::new(),
             ttl: 60,
             edge_ttl: 300,
         },

@@ -169,6 +169,7 @@ impl Answer<'_> {
             offset: HEADER as u16,
         };
         let mut name = question.name.as_bytes();
+        let mut followed: Vec<&[u8]> = Vec::new();
         for _ in 0..=MOST_ALIASES {
             let Some(node) = table.find(name) else {
                 self.deny(question);
@@ -189,7 +190,9 @@ impl Answer<'_> {
                 break;
             };
             let end = self.put_set(owner, alias, 0);
-            if !table.contains(target) {
+            followed.push(name);
+            // What leads back is not said again: whoever asks sees the circle.
+            if !table.contains(target) || followed.contains(&&**target) {
                 break;
             }
             owner.offset = end - u16::try_from(target.len()).expect("a name has 255 bytes at most");

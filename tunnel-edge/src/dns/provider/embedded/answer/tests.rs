@@ -57,6 +57,12 @@ fn table() -> Table {
     put(&mut records, "dangling", vec![alias("x.acme--prod")]);
     put(&mut records, "loop-a", vec![alias("loop-b")]);
     put(&mut records, "loop-b", vec![alias("loop-a")]);
+    put(&mut records, "itself", vec![alias("itself")]);
+    put(&mut records, "*.round", vec![alias("lb.round")]);
+    for number in 0..20 {
+        let next = alias(&format!("chain-{}", number + 1));
+        put(&mut records, &format!("chain-{number}"), vec![next]);
+    }
     put(&mut records, "*.under", vec![alias("acme--prod")]);
     put(&mut records, "a.b.c", vec![address(3)]);
     put(&mut records, "many", (0..100).map(address).collect());
@@ -255,8 +261,25 @@ fn aliases_are_followed_as_far_as_the_zone_goes() {
     assert_soa(&dangling);
     let itself = ask("inner", RecordType::CNAME);
     assert_eq!(itself.answers.len(), 1);
-    let endless = ask("loop-a", RecordType::A);
+    let endless = ask("chain-0", RecordType::A);
     assert_eq!(endless.answers.len(), MOST_ALIASES + 1);
+}
+
+#[test]
+fn aliases_that_lead_back_are_said_once() {
+    for (asked, said) in [
+        ("loop-a", 2),
+        ("itself", 1),
+        // To what only the wildcard gives, which leads there again.
+        ("x.round", 2),
+    ] {
+        let answer = ask(asked, RecordType::A);
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        let (_, mut records) = summary(&answer);
+        assert_eq!(records.len(), said, "{records:?}");
+        records.dedup();
+        assert_eq!(records.len(), said, "{records:?}");
+    }
 }
 
 #[test]

@@ -1,15 +1,19 @@
-//! The arrows inside relay: `proto` ← `session` ← the I/O shell → `transport`, and what the
-//! pure modules may not name at all.
+//! The arrows inside relay: `proto` ← `session` ← the I/O shell → `transport`, those inside chaos, and
+//! what the pure modules may not name at all.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     none, root,
     source::{self, Token},
 };
 
-/// A module of relay, what it may use of the crate, and whether it is pure.
+/// A module of a member, what it may use of its crate, and whether it is pure.
 struct Room {
+    member: &'static str,
     name: &'static str,
     may_use: &'static [&'static str],
     pure: bool,
@@ -17,19 +21,28 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room {
+        member: "relay",
         name: "proto",
         may_use: &["proto"],
         pure: true,
     },
     Room {
+        member: "relay",
         name: "session",
         may_use: &["proto", "session"],
         pure: true,
     },
     Room {
+        member: "relay",
         name: "transport",
         may_use: &["proto", "transport"],
         pure: false,
+    },
+    Room {
+        member: "chaos",
+        name: "wire",
+        may_use: &["wire"],
+        pure: true,
     },
 ];
 
@@ -57,7 +70,7 @@ const IMPURE: &[&[&str]] = &[
 ];
 
 #[test]
-fn modules_of_relay_use_only_what_they_may() {
+fn modules_use_only_what_they_may() {
     let mut faults = Vec::new();
     for room in ROOMS {
         for (file, tokens) in files(room) {
@@ -69,7 +82,7 @@ fn modules_of_relay_use_only_what_they_may() {
             }
         }
     }
-    none("an arrow inside relay points the wrong way", &faults);
+    none("an arrow inside a member points the wrong way", &faults);
 }
 
 #[test]
@@ -92,7 +105,7 @@ fn the_pure_modules_name_nothing_impure() {
         }
     }
     none(
-        "time, randomness, sockets and metrics are passed into proto and session",
+        "time, randomness, sockets and metrics are passed into the pure modules",
         &faults,
     );
 }
@@ -102,7 +115,7 @@ fn the_pure_modules_deny_reading_the_clock() {
     let faults: Vec<_> = ROOMS
         .iter()
         .filter(|room| room.pure)
-        .map(|room| format!("relay/src/{}/mod.rs", room.name))
+        .map(|room| format!("{}/src/{}/mod.rs", room.member, room.name))
         .filter(|file| {
             let text = fs::read_to_string(root().join(file)).unwrap_or_default();
             !text.contains("deny(") || !text.contains("clippy::disallowed_methods")
@@ -116,7 +129,7 @@ fn the_pure_modules_deny_reading_the_clock() {
 
 /// The sources of a room, named from the root of the workspace, as tokens.
 fn files(room: &Room) -> Vec<(String, Vec<Token>)> {
-    let directory = root().join("relay/src").join(room.name);
+    let directory = root().join(room.member).join("src").join(room.name);
     let files: Vec<_> = source::rust_files(&directory)
         .into_iter()
         .map(|file| {
@@ -135,7 +148,8 @@ fn files(room: &Room) -> Vec<(String, Vec<Token>)> {
 /// How many `super::` lead from the module that `file` is to the crate's root:
 /// 1 for `relay/src/proto/mod.rs`, 2 for `relay/src/proto/codec.rs`.
 fn module_depth(file: &str) -> usize {
-    let inside = Path::new(file).strip_prefix("relay/src").unwrap();
+    // Without the member and its `src`.
+    let inside: PathBuf = Path::new(file).iter().skip(2).collect();
     let names = inside.components().count();
     if inside.file_stem().is_some_and(|stem| stem == "mod") {
         names - 1

@@ -2,9 +2,13 @@
 //!
 //! - [`wire`]: a link that delays, loses, reorders, copies, corrupts and vanishes, packet by packet.
 //!   Pure: the same seed gives the same faults.
+//! - `net`, on Linux and for root: hosts of their own, joined by such wires, for programs that know
+//!   nothing of it.
 //!
 //! The fault proxies, the scenario runner and the reference planes will live here. Until then the
 //! scenarios with real processes are in `causeway/tests/`, and those of the session over real
 //! connections in `relay/tests/`.
 
+#[cfg(target_os = "linux")]
+pub mod net;
 pub mod wire;

@@ -1,0 +1,114 @@
+//! What one TCP connection gets over each link of the ladder, by plain sockets. As root:
+//! `cargo run --release --package chaos --example wire [LINK]… [--seconds N]`.
+
+#[cfg(target_os = "linux")]
+fn main() {
+    if let Err(error) = linux::measure() {
+        eprintln!("wire: {error}");
+        std::process::exit(1);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("wire: network namespaces are Linux's");
+    std::process::exit(1);
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        error::Error,
+        io::{self, Read, Write},
+        net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use chaos::{
+        net::{Host, Settings, Wire},
+        wire::{
+            Link, Way,
+            ladder::{LADDER, Rung},
+        },
+    };
+
+    pub(super) fn measure() -> Result<(), Box<dyn Error>> {
+        let (names, duration) = arguments()?;
+        println!(
+            "{:<14} {:>10} {:>10} {:>10}",
+            "link", "connect", "up", "down"
+        );
+        println!("{:<14} {:>10} {:>10} {:>10}", "", "ms", "Mbit/s", "Mbit/s");
+        let is_wanted =
+            |rung: &&Rung| names.is_empty() || names.iter().any(|name| name == rung.name);
+        for rung in LADDER.iter().filter(is_wanted) {
+            let (connect, up) = transfer(rung.link, Way::Up, duration)?;
+            let (_, down) = transfer(rung.link, Way::Down, duration)?;
+            let connect = connect.as_secs_f64() * 1e3;
+            println!("{:<14} {connect:>10.1} {up:>10.1} {down:>10.1}", rung.name);
+        }
+        Ok(())
+    }
+
+    fn arguments() -> Result<(Vec<String>, Duration), Box<dyn Error>> {
+        let (mut names, mut seconds) = (Vec::new(), 5);
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            if word == "--seconds" {
+                seconds = words.next().unwrap_or_default().parse()?;
+            } else if LADDER.iter().any(|rung| rung.name == word) {
+                names.push(word);
+            } else {
+                return Err(format!("there is no link {word}").into());
+            }
+        }
+        Ok((names, Duration::from_secs(seconds)))
+    }
+
+    /// How long connecting took, and at how many Mbit/s bytes came out of one TCP connection.
+    fn transfer(
+        link: Link,
+        way: Way,
+        duration: Duration,
+    ) -> Result<(Duration, f64), Box<dyn Error>> {
+        let host = |last| {
+            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+            Host::create(Ipv4Addr::new(192, 0, 2, last as u8), v6)
+        };
+        let (client, server) = (host(1)?, host(2)?);
+        let settings = Settings {
+            link,
+            ..Settings::default()
+        };
+        let _wire = Wire::lay(&client, &server, settings)?;
+        let listener = server.within(|| TcpListener::bind((server.v4(), 0)))?;
+        let address = listener.local_addr()?;
+        let began = Instant::now();
+        let near = client.within(|| TcpStream::connect(address))?;
+        let connect = began.elapsed();
+        let (far, _) = listener.accept()?;
+        let (mut sender, mut receiver) = match way {
+            Way::Up => (near, far),
+            Way::Down => (far, near),
+        };
+        let ending = sender.try_clone()?;
+        let sending = thread::spawn(move || while sender.write_all(&[7; 65_536]).is_ok() {});
+        let received = receive(&mut receiver, duration);
+        ending.shutdown(Shutdown::Both)?;
+        sending.join().map_err(|_| "the sender panicked")?;
+        Ok((connect, received?))
+    }
+
+    /// Mbit/s, from the first byte on.
+    fn receive(stream: &mut TcpStream, duration: Duration) -> io::Result<f64> {
+        let mut buffer = vec![0; 262_144];
+        stream.read_exact(&mut buffer[..1])?;
+        let began = Instant::now();
+        let mut bytes = 0;
+        while began.elapsed() < duration {
+            bytes += stream.read(&mut buffer)?;
+        }
+        Ok(bytes as f64 * 8.0 / 1e6 / began.elapsed().as_secs_f64())
+    }
+}

@@ -10,12 +10,13 @@
 //! * `desired`, `ownership`, `memory`, `zone`, `plan`, `round`, `reconciler`, `report`: pure decisions.
 //! * `provider`: where records are published.
 //! * `start`: from the configuration to a reconciler; `run`: the loop that drives it; `api`, `metrics`:
-//!   what can be seen and asked of it.
+//!   what can be seen and asked of it; `news`: what the log is told.
 
 mod api;
 mod desired;
 mod memory;
 mod metrics;
+mod news;
 mod ownership;
 mod plan;
 mod provider;

@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::DnsMetrics;
+use super::news::News;
 use super::plan::{Act, Plan};
 use super::provider::{Applied, BoxFuture, Provider, ProviderError};
 use super::reconciler::{Policy, Reconciler, Step};
 use super::records::{Change, Records};
-use super::report::{NameReport, NameState, Outcome, Report, Tally};
+use super::report::Report;
 use super::view::Clusters;
 
 /// How many questions may wait; who comes then is told that it is busy.
@@ -67,6 +68,7 @@ pub(crate) struct Reconciling {
     clusters: Arc<dyn Clusters>,
     changes: watch::Receiver<()>,
     metrics: DnsMetrics,
+    news: News,
     latest: Arc<Mutex<Arc<Report>>>,
     asks: mpsc::Receiver<Ask>,
     /// Who waits for the end of a round, and of which.
@@ -94,6 +96,7 @@ impl Dns {
             changes: clusters.changes(),
             clusters,
             metrics,
+            news: News::default(),
             latest: latest.clone(),
             asks,
             waiting: Vec::new(),
@@ -248,13 +251,15 @@ impl Reconciling {
     /// Tells the log, the metrics and whoever waits what a round came to.
     fn tell(&mut self) {
         let report = Arc::new(self.reconciler.report().clone());
-        let before = std::mem::replace(&mut *self.latest.lock(), report.clone());
+        *self.latest.lock() = report.clone();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         let unix = unix.map_or(0, |since| {
             i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
         });
         self.metrics.ended(&report, unix);
-        log(&before, &report);
+        for event in self.news.of(&report) {
+            event.log(&report);
+        }
         let (over, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|(round, _)| *round <= report.rounds);
@@ -263,70 +268,5 @@ impl Reconciling {
             // Whoever asked may have gone.
             let _: Result<_, _> = answer.send(report.clone());
         }
-    }
-}
-
-/// One event per fact: what has changed since the round before.
-fn log(before: &Report, after: &Report) {
-    let is_news = before.outcome != after.outcome;
-    match &after.outcome {
-        Some(Outcome::Finished | Outcome::Unfinished) => log_changes(after),
-        Some(Outcome::Unread(reason, message)) if is_news => {
-            let reason = reason.label();
-            tracing::warn!(reason, "the zone cannot be read: {message}");
-        }
-        Some(Outcome::NoRegistry(message)) if is_news => {
-            tracing::warn!("{message}: all names stay as they are");
-        }
-        Some(Outcome::Unread(..) | Outcome::NoRegistry(_)) | None => {}
-    }
-    if after.is_capped() && !before.is_capped() {
-        let held = after.held.len();
-        tracing::warn!(
-            held,
-            "more names are to be removed than one round may: see `causeway dns plan`"
-        );
-    }
-    for (name, report) in &after.names {
-        let was = before.names.get(name).map(|name| &name.state);
-        if was != Some(&report.state) {
-            log_state(name, report);
-        }
-    }
-}
-
-fn log_changes(report: &Report) {
-    let tally = report.tally;
-    if tally == Tally::default() {
-        return;
-    }
-    tracing::info!(
-        added = tally.added,
-        updated = tally.updated,
-        repaired = tally.repaired,
-        removed = tally.removed,
-        overtaken = tally.overtaken,
-        failed = tally.failed,
-        owned = report.owned,
-        "names reconciled"
-    );
-}
-
-fn log_state(name: &str, report: &NameReport) {
-    let purpose = &report.purpose;
-    match &report.state {
-        NameState::Foreign(why) => {
-            tracing::warn!(%name, %purpose, "this name is somebody else's and is left alone: {why}");
-        }
-        NameState::Failed {
-            reason: None,
-            message,
-        } => tracing::warn!(%name, %purpose, "this name cannot be published: {message}"),
-        // A change that failed was told of when it did.
-        NameState::Failed {
-            reason: Some(_), ..
-        }
-        | NameState::InSync
-        | NameState::Pending(_) => {}
     }
 }

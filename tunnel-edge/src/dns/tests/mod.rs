@@ -3,6 +3,7 @@
 mod histories;
 mod looping;
 mod many;
+mod news;
 mod removals;
 mod rounds;
 pub(super) mod running;

@@ -68,6 +68,9 @@ pub(super) struct State {
     pub(super) zone: String,
     pub(super) provider: String,
     pub(super) serial: Option<u32>,
+    /// When the zone was read, and what is said of its names was so.
+    #[serde(default)]
+    pub(super) last_read: Option<String>,
     pub(super) last_round: Option<Round>,
     pub(super) names: Vec<Name>,
     pub(super) held: Vec<Held>,
@@ -107,7 +110,25 @@ impl Plan {
     }
 }
 
+impl Round {
+    /// Whether it looked at the zone at all.
+    pub(super) fn has_read(&self) -> bool {
+        !matches!(&*self.outcome, "unread" | "no_registry")
+    }
+}
+
+impl Name {
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.state == "in_sync"
+    }
+}
+
 impl State {
+    /// How many names are.
+    pub(super) fn in_sync(&self) -> usize {
+        self.names.iter().filter(|name| name.is_in_sync()).count()
+    }
+
     /// Whether a round has just made every change that it had to, and there is nothing it could not.
     pub(super) fn is_well(&self) -> bool {
         let finished = |round: &Round| round.outcome == "finished" && round.failed == 0;

@@ -88,60 +88,69 @@ pub(super) fn diff(plan: &Plan) -> String {
     text
 }
 
-/// What the round that was asked for has done.
+/// What the round that was asked for has done, and how the zone stands after it.
 pub(super) fn applied(state: &State) -> String {
     let mut text = format!(
         "{} ({})",
         printable(&state.zone),
         printable(&state.provider)
     );
-    if let Some(serial) = state.serial {
+    let Some(round) = &state.last_round else {
+        text.push_str(": no round has ended yet\n");
+        return text;
+    };
+    if let Some(serial) = state.serial.filter(|_| round.has_read()) {
         let _ = write!(text, ", serial {serial}");
     }
-    match &state.last_round {
-        None => text.push_str(": no round has ended yet\n"),
-        Some(round) => {
-            let _ = writeln!(
-                text,
-                ": round {} in {:.0} ms: {} added, {} updated, {} repaired, {} removed, {} overtaken, {} failed",
-                printable(&round.outcome),
-                round.took_ms,
-                round.added,
-                round.updated,
-                round.repaired,
-                round.removed,
-                round.overtaken,
-                round.failed
-            );
-            if let Some(message) = &round.message {
-                let _ = writeln!(text, "  {}", printable(message));
-            }
-        }
+    let _ = writeln!(
+        text,
+        ": round {} in {:.0} ms: {} added, {} updated, {} repaired, {} removed, {} overtaken, {} failed",
+        printable(&round.outcome),
+        round.took_ms,
+        round.added,
+        round.updated,
+        round.repaired,
+        round.removed,
+        round.overtaken,
+        round.failed
+    );
+    if let Some(message) = &round.message {
+        let _ = writeln!(text, "  {}", printable(message));
     }
-    let mut names = Table::new(&["name", "for", "state", "why"]);
+    let (in_sync, all) = (state.in_sync(), state.names.len());
+    if round.has_read() {
+        let _ = writeln!(text, "{in_sync} of {all} names in sync");
+        not_in_sync(&mut text, &state.names);
+        held(&mut text, &state.held);
+    } else if let Some(then) = &state.last_read {
+        let serial = state
+            .serial
+            .map(|serial| format!(", with the serial {serial}"));
+        let _ = writeln!(
+            text,
+            "nothing newer is known than of {}{}: then {in_sync} of {all} names were in sync",
+            printable(then),
+            serial.unwrap_or_default(),
+        );
+    }
+    text
+}
+
+fn not_in_sync(text: &mut String, names: &[Name]) {
+    let mut table = Table::new(&["name", "for", "state", "why"]);
     let mut count = 0;
     for Name {
         name,
         purpose,
         state,
         why,
-    } in &state.names
+    } in names.iter().filter(|name| !name.is_in_sync())
     {
-        if state != "in_sync" {
-            count += 1;
-            let why = why.clone().unwrap_or_default();
-            names.row(vec![name.clone(), purpose.clone(), state.clone(), why]);
-        }
+        count += 1;
+        let why = why.clone().unwrap_or_default();
+        table.row(vec![name.clone(), purpose.clone(), state.clone(), why]);
     }
-    let _ = writeln!(
-        text,
-        "{} of {} names in sync",
-        state.names.len() - count,
-        state.names.len()
-    );
-    section(&mut text, "not in sync", count, &names);
-    held(&mut text, &state.held);
-    text
+    section(text, "not in sync", count, &table);
 }
 
 fn held(text: &mut String, held: &[Held]) {

@@ -59,6 +59,7 @@ fn a_round_says_what_it_did_and_what_failed() {
     let state = |outcome: &str, failed: usize| -> State {
         let state = json!({
             "zone": "apps.example.com.", "provider": "rfc2136", "serial": 7, "held": [],
+            "last_read": "2026-01-01T00:00:00Z",
             "last_round": {
                 "outcome": outcome, "message": "changes have failed; the names say which", "took_ms": 12.4,
                 "added": 2, "updated": 1, "repaired": 0, "removed": 0, "overtaken": 0, "failed": failed,
@@ -79,6 +80,13 @@ fn a_round_says_what_it_did_and_what_failed() {
          \x20 NAME                 FOR             STATE   WHY\n\
          \x20 b.apps.example.com.  cluster/acme/b  failed  addition failed 1 times: refused\n"
     );
+    assert_eq!(
+        show::applied(&state("unread", 0)),
+        "apps.example.com. (rfc2136): round unread in 12 ms: 2 added, 1 updated, 0 repaired, 0 removed, 0 overtaken, 0 failed\n\
+         \x20 changes have failed; the names say which\n\
+         nothing newer is known than of 2026-01-01T00:00:00Z, with the serial 7: then 1 of 2 names were in sync\n"
+    );
+    assert!(!state("unread", 0).is_well());
     assert!(!state("unfinished", 1).is_well());
     assert!(!state("finished", 1).is_well());
     assert!(state("finished", 0).is_well());

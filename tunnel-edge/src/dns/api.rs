@@ -138,6 +138,7 @@ fn head(dns: &Dns, report: &Report) -> Value {
         "provider": dns.provider,
         "owner": dns.policy.owner,
         "serial": report.serial,
+        "last_read": report.read.map(time),
         "rounds": report.rounds,
         "last_round": last_round,
         "last_finished": report.finished.map(time),

@@ -226,6 +226,7 @@ impl Reconciler {
             self.fail(now, unread);
             return;
         };
+        self.report.read = Some(now);
         self.report.serial = Some(snapshot.serial);
         let situation = Situation {
             only: round.again.as_ref(),
@@ -342,6 +343,7 @@ impl Reconciler {
 
     /// Neither side has changed since a round that left nothing to do: no plan would say more.
     fn still_true(&mut self, now: Instant, round: &Round) {
+        self.report.read = Some(now);
         self.report.tally = Tally::default();
         self.report.took = now.saturating_duration_since(round.began);
         self.report.ended(now, Outcome::Finished);

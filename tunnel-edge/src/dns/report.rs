@@ -18,7 +18,9 @@ pub(crate) struct Report {
     /// When one last finished.
     pub(crate) finished: Option<Instant>,
     pub(crate) took: Duration,
-    /// The zone's serial when it was last read.
+    /// When the zone was last read.
+    pub(crate) read: Option<Instant>,
+    /// The zone's serial when it was last read, or after the changes of a round that was asked for.
     pub(crate) serial: Option<u32>,
     /// Every name that there should be, or that could not be removed. As of the last round that read
     /// the zone.
@@ -93,6 +95,7 @@ impl Report {
             outcome: None,
             finished: None,
             took: Duration::ZERO,
+            read: None,
             serial: None,
             names: BTreeMap::new(),
             held: Vec::new(),

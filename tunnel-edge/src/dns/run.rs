@@ -15,7 +15,7 @@ use super::plan::{Act, Plan};
 use super::provider::{Applied, BoxFuture, Provider, ProviderError};
 use super::reconciler::{Policy, Reconciler, Step};
 use super::records::{Change, Records};
-use super::report::Report;
+use super::report::{Report, Tally};
 use super::view::Clusters;
 
 /// How many questions may wait; who comes then is told that it is busy.
@@ -173,7 +173,7 @@ impl Reconciling {
                 Step::Wait(due) => self.wait(due).await,
             }
             if self.reconciler.report().rounds != rounds {
-                self.tell();
+                self.tell().await;
                 // With very many names, the next round may be due already.
                 tokio::task::yield_now().await;
             }
@@ -249,8 +249,17 @@ impl Reconciling {
     }
 
     /// Tells the log, the metrics and whoever waits what a round came to.
-    fn tell(&mut self) {
-        let report = Arc::new(self.reconciler.report().clone());
+    async fn tell(&mut self) {
+        let mut report = self.reconciler.report().clone();
+        let (over, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(round, _)| *round <= report.rounds);
+        self.waiting = waiting;
+        if !over.is_empty() && report.tally != Tally::default() {
+            // What was read was the serial before the changes.
+            report.serial = self.provider.serial().await.ok();
+        }
+        let report = Arc::new(report);
         *self.latest.lock() = report.clone();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         let unix = unix.map_or(0, |since| {
@@ -260,10 +269,6 @@ impl Reconciling {
         for event in self.news.of(&report) {
             event.log(&report);
         }
-        let (over, waiting) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(round, _)| *round <= report.rounds);
-        self.waiting = waiting;
         for (_, answer) in over {
             // Whoever asked may have gone.
             let _: Result<_, _> = answer.send(report.clone());

@@ -38,6 +38,9 @@ pub(crate) trait Provider: Debug + Send + Sync {
         known: Option<u32>,
     ) -> BoxFuture<'a, Result<Reading, ProviderError>>;
 
+    /// The serial that the zone has now.
+    fn serial(&self) -> BoxFuture<'_, Result<u32, ProviderError>>;
+
     /// Makes one change as a whole, if what it expects still holds. Several may be under way at
     /// once, for different names; the provider sees to it that they are not too many.
     fn apply<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Applied, ProviderError>>;

@@ -54,8 +54,15 @@ pub(crate) fn start(
 
 #[derive(Debug)]
 enum Work {
-    Read(Option<u32>, oneshot::Sender<Result<Reading, ProviderError>>),
+    Look(Look),
     Apply(Change, oneshot::Sender<Result<Applied, ProviderError>>),
+}
+
+/// What nothing is changed for.
+#[derive(Debug)]
+enum Look {
+    Read(Option<u32>, oneshot::Sender<Result<Reading, ProviderError>>),
+    Serial(oneshot::Sender<Result<u32, ProviderError>>),
 }
 
 impl Zonefile {
@@ -98,7 +105,11 @@ impl Provider for Zonefile {
         _names: &'a BTreeSet<LowerName>,
         known: Option<u32>,
     ) -> BoxFuture<'a, Result<Reading, ProviderError>> {
-        Box::pin(self.ask(move |reply| Work::Read(known, reply)))
+        Box::pin(self.ask(move |reply| Work::Look(Look::Read(known, reply))))
+    }
+
+    fn serial(&self) -> BoxFuture<'_, Result<u32, ProviderError>> {
+        Box::pin(self.ask(|reply| Work::Look(Look::Serial(reply))))
     }
 
     fn apply<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Applied, ProviderError>> {
@@ -136,26 +147,36 @@ impl Keeper {
     fn run(mut self, mut waiting: mpsc::Receiver<Work>) {
         while let Some(work) = waiting.blocking_recv() {
             match work {
-                // Nobody who has gone away misses a reply.
-                Work::Read(known, reply) => drop(reply.send(self.read(known))),
+                Work::Look(look) => self.show(look),
                 Work::Apply(change, reply) => {
                     let mut changes = vec![(change, reply)];
-                    let mut read = None;
-                    while changes.len() < MOST_WAITING && read.is_none() {
+                    let mut then = None;
+                    while changes.len() < MOST_WAITING && then.is_none() {
                         match waiting.try_recv() {
                             Ok(Work::Apply(change, reply)) => changes.push((change, reply)),
-                            Ok(Work::Read(known, reply)) => read = Some((known, reply)),
+                            Ok(Work::Look(look)) => then = Some(look),
                             Err(_) => break,
                         }
                     }
                     let outcomes = self.apply_all(changes.iter().map(|(change, _)| change));
                     for ((_, reply), outcome) in changes.into_iter().zip(outcomes) {
+                        // Nobody who has gone away misses a reply.
                         drop(reply.send(outcome));
                     }
-                    if let Some((known, reply)) = read {
-                        drop(reply.send(self.read(known)));
+                    if let Some(look) = then {
+                        self.show(look);
                     }
                 }
+            }
+        }
+    }
+
+    fn show(&mut self, look: Look) {
+        match look {
+            Look::Read(known, reply) => drop(reply.send(self.read(known))),
+            Look::Serial(reply) => {
+                let serial = self.look().map(|seen| seen.zone.serial());
+                drop(reply.send(serial));
             }
         }
     }

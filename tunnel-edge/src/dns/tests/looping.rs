@@ -36,6 +36,11 @@ impl Provider for InMemory {
         Box::pin(std::future::ready(read))
     }
 
+    fn serial(&self) -> BoxFuture<'_, Result<u32, ProviderError>> {
+        let serial = self.0.lock().serial;
+        Box::pin(std::future::ready(Ok(serial)))
+    }
+
     fn apply<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Applied, ProviderError>> {
         let applied = self.0.lock().apply(change);
         Box::pin(std::future::ready(applied))
@@ -170,6 +175,20 @@ async fn names_follow_the_registry_without_being_asked() {
     running.task.await.unwrap();
     assert_eq!(running.dns.plan().await.unwrap_err(), NoAnswer::Stopped);
     assert_eq!(running.dns.apply().await.unwrap_err(), NoAnswer::Stopped);
+}
+
+#[tokio::test]
+async fn a_round_that_was_asked_for_ends_with_the_serial_that_is_true_then() {
+    let running = Running::start(&["acme/prod-1"]);
+    running
+        .until("the first round", |report, _| report.rounds == 1)
+        .await;
+    let ours = key("prod-1--acme", RecordType::A);
+    running.server.lock().edit(ours, Some(by_hand(9)));
+    let report = running.dns.apply().await.unwrap();
+    assert_eq!(report.tally.repaired, 1);
+    assert_eq!(report.serial, Some(running.server.lock().serial));
+    assert_eq!(running.dns.report().serial, report.serial);
 }
 
 #[tokio::test]

@@ -222,6 +222,11 @@ impl Provider for Embedded {
         Box::pin(std::future::ready(Ok(reading)))
     }
 
+    fn serial(&self) -> BoxFuture<'_, Result<u32, ProviderError>> {
+        let serial = self.keeper.book().zone.serial();
+        Box::pin(std::future::ready(Ok(serial)))
+    }
+
     fn apply<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Applied, ProviderError>> {
         Box::pin(std::future::ready(self.make(change)))
     }

@@ -128,7 +128,7 @@ impl Rfc2136 {
         names: &BTreeSet<LowerName>,
         known: Option<u32>,
     ) -> Result<Reading, ProviderError> {
-        let serial = self.serial().await?;
+        let serial = self.read_serial().await?;
         if known == Some(serial) {
             return Ok(Reading::Unchanged);
         }
@@ -149,7 +149,7 @@ impl Rfc2136 {
         Ok(Reading::Zone(Snapshot { serial, records }))
     }
 
-    async fn serial(&self) -> Result<u32, ProviderError> {
+    async fn read_serial(&self) -> Result<u32, ProviderError> {
         let work = Work::Serial;
         let answer = self.query(work, &self.place.zone, RecordType::SOA).await?;
         if answer.code != ResponseCode::NoError {
@@ -335,6 +335,10 @@ impl Provider for Rfc2136 {
         known: Option<u32>,
     ) -> BoxFuture<'a, Result<Reading, ProviderError>> {
         Box::pin(self.read_zone(names, known))
+    }
+
+    fn serial(&self) -> BoxFuture<'_, Result<u32, ProviderError>> {
+        Box::pin(self.read_serial())
     }
 
     fn apply<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Result<Applied, ProviderError>> {

@@ -5,7 +5,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -119,6 +119,21 @@ pub(crate) fn run(args: &DnsArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Edge {
+    /// What is known of a process that answers and publishes no names.
+    fn why_no_names(&self) -> String {
+        let has_dns = |file: &&Path| {
+            let loaded = tunnel_edge::config::Config::load(file);
+            loaded.is_ok_and(|loaded| loaded.config.dns.is_some())
+        };
+        match self.config.as_deref().filter(has_dns) {
+            Some(file) => format!(
+                "it was started before {} had [dns], which is read at the start only; restart it",
+                file.display()
+            ),
+            None => "it was started without [dns]".to_owned(),
+        }
+    }
+
     async fn show<T: DeserializeOwned>(
         &self,
         address: &AdminAddress,
@@ -138,7 +153,8 @@ impl Edge {
                 Ok(Shown { text, well })
             }
             (StatusCode::NOT_FOUND, _) => {
-                bail!("the process at {address} publishes no names: its configuration has no [dns]")
+                let why = self.why_no_names();
+                bail!("the process at {address} publishes no names: {why}")
             }
             (_, Ok(json)) if json["error"].is_string() => {
                 let error = json["error"].as_str().unwrap_or_default();

@@ -272,17 +272,26 @@ fn the_command_says_what_differs_and_corrects_it() {
 fn the_command_says_when_there_is_nothing_to_ask() {
     let plane = Plane::builder().start();
     let config = plane.config(Side::Edge);
-    let output = causeway()
-        .args(["dns", "plan", "--config"])
-        .arg(config)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.ends_with("publishes no names: its configuration has no [dns]\n"),
-        "{error}"
-    );
+    let says = |why: &str| {
+        let output = causeway()
+            .args(["dns", "plan", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("publishes no names: {why}\n");
+        assert!(error.ends_with(&expected), "{error}");
+    };
+    says("it was started without [dns]");
+    let mut written = fs::read_to_string(&config).unwrap();
+    written += "[dns]\nzone = \"apps.test\"\ntarget = \"203.0.113.7\"\nprovider = \"zonefile\"\n\
+                [dns.zonefile]\npath = \"apps.test.zone\"\n";
+    fs::write(&config, written).unwrap();
+    says(&format!(
+        "it was started before {} had [dns], which is read at the start only; restart it",
+        config.display()
+    ));
     let output = causeway()
         .args(["dns", "diff", "--config", "/nonexistent"])
         .output()

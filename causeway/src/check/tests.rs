@@ -1,0 +1,86 @@
+//! Files that are right, and what is said of those that are not.
+
+use super::*;
+
+fn kind(text: &str) -> Option<Kind> {
+    kind_of(&Document::parse(Path::new("c.toml"), text).unwrap())
+}
+
+#[test]
+fn the_kind_is_told_by_tables() {
+    assert_eq!(kind("[listen]"), Some(Kind::Edge));
+    assert_eq!(kind("[[expose]]"), Some(Kind::Client));
+    assert_eq!(kind("[[expose]]\n[edge]\n[listen]"), Some(Kind::Client));
+    assert_eq!(kind("[identity]"), None);
+}
+
+#[test]
+fn a_right_file_is_summed_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("edge.toml");
+    let text = "[identity]\ndir = \"state\"\n[[upstream]]\nservice = \"a\"\ntarget = \"tcp://x:1\"\nallow = []\n";
+    std::fs::write(&file, text).unwrap();
+    let outcome = check(&file, None);
+    let shown = as_json(Path::new("edge.toml"), &outcome);
+    let warning = format!(
+        "identity.dir: {}/state does not exist here",
+        directory.path().display()
+    );
+    assert_eq!(
+        shown,
+        json!({
+            "file": "edge.toml", "ok": true, "kind": "edge",
+            "has": {"ingresses": 0, "routes": 0, "upstreams": 1}, "warnings": [warning],
+        })
+    );
+}
+
+#[test]
+fn problems_are_told_with_their_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("client.toml");
+    std::fs::write(
+        &file,
+        "[identity]\ndir = \"state\"\n[edge]\nadress = \"x\"\n",
+    )
+    .unwrap();
+    let shown = as_json(Path::new("client.toml"), &check(&file, None));
+    assert_eq!(shown["ok"], json!(false));
+    assert_eq!(shown["problems"][0]["line"], json!(3));
+    assert_eq!(shown["problems"][1]["key"], json!("edge.adress"));
+    assert_eq!(
+        shown["problems"][1]["message"],
+        json!("unknown key; did you mean address?")
+    );
+    let problems = shown["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 2);
+}
+
+#[test]
+fn what_the_start_refuses_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::create_dir(at("state")).unwrap();
+    for (audit, expected) in [
+        ("missing/a", "audit.file: there is no directory "),
+        ("state", "is a directory; name a file in it"),
+        (
+            "./state/../state/key.pem",
+            "belongs to the identity; name another file",
+        ),
+    ] {
+        std::fs::write(at("state/key.pem"), "no key").unwrap();
+        let text = format!("[identity]\ndir = \"state\"\n[audit]\nfile = \"{audit}\"\n[listen]\n");
+        std::fs::write(at("edge.toml"), text).unwrap();
+        let Err(problems) = check(&at("edge.toml"), None) else {
+            panic!("{audit} is taken");
+        };
+        let problems = problems.to_string();
+        assert!(problems.contains(expected), "{problems}");
+    }
+    std::fs::write(at("edge.toml"), "[identity]\ndir = \"state\"\n[listen]\n").unwrap();
+    let Err(problems) = check(&at("edge.toml"), None) else {
+        panic!("an identity without a key is taken");
+    };
+    assert!(problems.to_string().contains("identity.dir: "));
+}

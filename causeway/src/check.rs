@@ -11,7 +11,7 @@ use relay::settings::{
     AuditSettings, Document, Loaded, OriginSettings, Place, Problem, Problems, Sources,
 };
 use serde_json::{Value, json};
-use tunnel_edge::config::{DnsProvider, DnsSettings, IngressKind};
+use tunnel_edge::config::{DnsProvider, DnsSettings, IngressKind, UnusableSecret};
 
 use crate::config::Kind;
 
@@ -97,14 +97,16 @@ fn check_edge(file: &Path) -> Result<Summary, Problems> {
     let Loaded { config, sources } = tunnel_edge::config::Config::load(file)?;
     let mut warnings = Vec::new();
     let identity = identity(file, &config.identity_dir, RoleKind::Edge, &mut warnings);
-    refuse_if_any(identity, audit_log(file, &config.audit), &sources)?;
+    let secret = config.dns.as_ref();
+    let secret = secret.and_then(|dns| tsig_secret(file, dns, &mut warnings));
+    let problems = [identity, audit_log(file, &config.audit), secret];
+    refuse_if_any(problems, &sources)?;
     warnings.extend(
         config
             .upstreams
             .iter()
             .filter_map(|upstream| ca_warning(&upstream.origin)),
     );
-    warnings.extend(config.dns.as_ref().and_then(secret_warning));
     let routes = config.ingresses.iter().map(|ingress| match &ingress.kind {
         IngressKind::Http(http) => http.routes.len(),
         IngressKind::Tcp(_) => 0,
@@ -125,7 +127,7 @@ fn check_client(file: &Path) -> Result<Summary, Problems> {
     let Loaded { config, sources } = tunnel_client::config::Config::load(file)?;
     let mut warnings = Vec::new();
     let identity = identity(file, &config.identity_dir, RoleKind::Client, &mut warnings);
-    refuse_if_any(identity, audit_log(file, &config.audit), &sources)?;
+    refuse_if_any([identity, audit_log(file, &config.audit)], &sources)?;
     warnings.extend(
         config
             .exposes
@@ -197,11 +199,10 @@ fn audit_log(file: &Path, audit: &AuditSettings) -> Option<Problem> {
 }
 
 fn refuse_if_any(
-    identity: Option<Problem>,
-    audit: Option<Problem>,
+    problems: impl IntoIterator<Item = Option<Problem>>,
     sources: &Sources,
 ) -> Result<(), Problems> {
-    let problems = identity.into_iter().chain(audit).collect();
+    let problems = problems.into_iter().flatten().collect();
     Problems::of(problems, sources).map_or(Ok(()), Err)
 }
 
@@ -221,15 +222,28 @@ fn ca_warning(origin: &OriginSettings) -> Option<String> {
     }
 }
 
-fn secret_warning(dns: &DnsSettings) -> Option<String> {
-    match &dns.provider {
-        DnsProvider::Rfc2136(server) => (!server.secret_file.exists()).then(|| {
-            format!(
-                "dns.rfc2136.secret_file: {} does not exist here",
-                server.secret_file.display()
-            )
-        }),
-        DnsProvider::Embedded(_) | DnsProvider::Zonefile(_) => None,
+/// What keeps the edge from signing for its name server. That there is no secret is only a warning: a
+/// file is often checked where its secrets are not.
+fn tsig_secret(file: &Path, dns: &DnsSettings, warnings: &mut Vec<String>) -> Option<Problem> {
+    const KEY: &str = "dns.rfc2136.secret_file";
+    let server = match &dns.provider {
+        DnsProvider::Rfc2136(server) => server,
+        DnsProvider::Embedded(_) | DnsProvider::Zonefile(_) => return None,
+    };
+    match server.weaknesses_of_secret() {
+        Ok(weaknesses) => {
+            warnings.extend(weaknesses.iter().map(|weak| format!("{KEY}: {weak}")));
+            None
+        }
+        Err(missing @ UnusableSecret::Missing(_)) => {
+            warnings.push(format!("{KEY}: {missing}"));
+            None
+        }
+        Err(wrong @ UnusableSecret::Wrong { .. }) => Some(Problem::new(
+            Place::File(file.into()),
+            KEY,
+            wrong.to_string(),
+        )),
     }
 }
 

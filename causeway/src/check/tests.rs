@@ -57,6 +57,36 @@ fn problems_are_told_with_their_places() {
 }
 
 #[test]
+fn a_secret_that_cannot_be_signed_with_is_told_and_a_weak_one_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let text = "[identity]\ndir = \"state\"\n[dns]\nzone = \"apps.example.com\"\n\
+        target = \"203.0.113.7\"\nprovider = \"rfc2136\"\n[dns.rfc2136]\n\
+        server = \"192.0.2.53\"\nkey = \"causeway\"\nsecret_file = \"tsig.secret\"\n";
+    std::fs::write(at("edge.toml"), text).unwrap();
+    let secret = at("tsig.secret").display().to_string();
+    let shown = || as_json(Path::new("edge.toml"), &check(&at("edge.toml"), None));
+    let missing = format!("dns.rfc2136.secret_file: {secret} does not exist here");
+    assert_eq!(shown()["warnings"][1], missing);
+    for (contents, why) in [
+        ("", "it is empty; "),
+        ("key \"causeway\" { };", "it is not base64; "),
+    ] {
+        std::fs::write(at("tsig.secret"), contents).unwrap();
+        let problems = &shown()["problems"];
+        assert_eq!(problems[0]["key"], "dns.rfc2136.secret_file");
+        let message = problems[0]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with(&format!("{secret}: {why}")),
+            "{message}"
+        );
+    }
+    std::fs::write(at("tsig.secret"), "Zm9v\n").unwrap();
+    let short = shown()["warnings"].to_string();
+    assert!(short.contains("dns.rfc2136.secret_file: ") && short.contains("has 3 bytes"));
+}
+
+#[test]
 fn what_the_start_refuses_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);

@@ -10,7 +10,10 @@ use relay::settings::{Host, ListenAddr, Reading, Section, Stated};
 
 use super::ip_address;
 
+mod secret;
 mod within;
+
+pub use secret::UnusableSecret;
 
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

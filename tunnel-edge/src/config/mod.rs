@@ -27,7 +27,7 @@ use relay::settings::{
 pub use callers::{Callers, CallersError};
 pub use dns::{
     DnsProvider, DnsSettings, DnsTarget, EmbeddedSettings, Rfc2136Settings, TsigAlgorithm,
-    ZonefileSettings,
+    UnusableSecret, ZonefileSettings,
 };
 pub use host::{HostPattern, HostPatternError, HostTooLong};
 pub use ingress::{

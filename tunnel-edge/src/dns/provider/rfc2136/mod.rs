@@ -11,7 +11,6 @@ mod fault;
 mod kept;
 mod queries;
 mod reading;
-mod secret;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -91,9 +90,15 @@ impl Rfc2136 {
         settings: &Rfc2136Settings,
         state_dir: &Path,
     ) -> Result<Self, ProviderError> {
-        let secret = secret::read(&settings.secret_file)?;
+        let secret = settings.read_secret().map_err(|error| ProviderError {
+            reason: Reason::File,
+            message: format!("dns.rfc2136.secret_file: {error}"),
+        })?;
+        for weakness in secret.weaknesses {
+            tracing::warn!(key = %settings.key, "the TSIG key is weak: {weakness}");
+        }
         let kept = KeptNames::open(zone, state_dir);
-        Ok(Self::new(zone, settings, secret, kept))
+        Ok(Self::new(zone, settings, secret.bytes, kept))
     }
 
     fn new(zone: &LowerName, settings: &Rfc2136Settings, secret: Vec<u8>, kept: KeptNames) -> Self {

@@ -146,7 +146,7 @@ impl Load {
         let (stop, stopped) = mpsc::channel();
         let (from, host) = (Arc::clone(from), host.to_owned());
         let requests = thread::spawn(move || {
-            from.enter();
+            from.enter().unwrap();
             let (mut count, mut failures) = (0, Vec::new());
             while stopped.recv_timeout(PACE) == Err(mpsc::RecvTimeoutError::Timeout) {
                 count += 1;

@@ -1,24 +1,21 @@
-//! Two hosts with a wire between them, which loses what a test wants: network namespaces joined
-//! by a pair of virtual interfaces, and packet filters in both.
+//! Two hosts with a wire between them: network namespaces joined by a pair of virtual interfaces,
+//! with packet filters in both that lose what a test wants, or by an emulated link.
 
 use std::{
-    fs::File,
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr},
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Deref,
+    path::PathBuf,
+    process::Command,
     sync::Arc,
-    thread,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use chaos::{
+    net::{self, Error, Namespace, Settings, Wire},
+    wire::Link,
+};
 use serde_json::Value;
 
-use super::{
-    peers::{is_root, peer},
-    plane::Side,
-};
+use super::{peers::peer, plane::Side};
 
 /// The interface at either end of the wire, and the table of packet filters.
 const WIRE: &str = "wire";
@@ -47,13 +44,10 @@ pub(crate) struct Network {
     pub(crate) client: Arc<Host>,
 }
 
-/// A network namespace. It has no name and no process of its own: the kernel takes it away with
-/// the last that refers to it, however a test ends.
+/// A host on the wire.
 #[derive(Debug)]
 pub(crate) struct Host {
-    namespace: File,
-    address: IpAddr,
-    ip: PathBuf,
+    host: net::Host,
     nft: PathBuf,
 }
 
@@ -83,42 +77,56 @@ impl Loss {
 impl Network {
     /// Two hosts that lose nothing yet. `None`, said by name, where it cannot be made.
     pub(crate) fn create() -> Option<Self> {
-        let (Some(ip), Some(nft), Some(unshare)) = (peer("ip"), peer("nft"), peer("unshare"))
-        else {
-            return None;
-        };
-        if !is_root() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "network namespaces need root"
-            );
-            eprintln!("skipped: network namespaces need root");
-            return None;
-        }
-        let (edge, client) = (Holder::start(&unshare), Holder::start(&unshare));
-        let host = |holder: &Holder, last| Host {
-            namespace: holder.namespace(),
-            address: Ipv4Addr::new(192, 0, 2, last).into(),
-            ip: ip.clone(),
-            nft: nft.clone(),
-        };
-        let network = Self {
-            edge: Arc::new(host(&edge, 1)),
-            client: Arc::new(host(&client, 2)),
-        };
-        let pair = format!(
-            "link add {WIRE} type veth peer name {WIRE} netns {}",
-            client.pid()
-        );
+        let network = Self::apart()?;
+        let client = network.client.path();
+        let pair = format!("link add {WIRE} type veth peer name {WIRE} netns {client}");
         network.edge.ip(&pair);
         for host in [&network.edge, &network.client] {
-            host.ip(&format!("address add {}/24 dev {WIRE}", host.address));
-            host.ip("link set lo up");
+            host.ip(&format!("address add {}/24 dev {WIRE}", host.address()));
             // Packets as they are on a real wire, not in batches that look like one.
             host.ip(&format!("link set {WIRE} up gso_max_segs 1"));
             host.filter(FILTERS);
         }
         Some(network)
+    }
+
+    /// Two hosts with this link between them, over which the client dials. `None`, said by name,
+    /// where it cannot be made.
+    pub(crate) fn over(link: Link) -> Option<(Self, Wire)> {
+        let network = Self::apart()?;
+        let settings = Settings {
+            link,
+            ..Settings::default()
+        };
+        let wire = Wire::lay(&network.client.host, &network.edge.host, settings).unwrap();
+        Some((network, wire))
+    }
+
+    /// Two hosts with nothing between them.
+    fn apart() -> Option<Self> {
+        let (Some(_), Some(nft), Some(_)) = (peer("ip"), peer("nft"), peer("unshare")) else {
+            return None;
+        };
+        let host = |last| {
+            let v4 = Ipv4Addr::new(192, 0, 2, last);
+            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into());
+            match net::Host::create(v4, v6) {
+                Ok(host) => Some(Arc::new(Host {
+                    host,
+                    nft: nft.clone(),
+                })),
+                Err(error @ Error::NeedsRoot) => {
+                    assert!(std::env::var_os("CI").is_none(), "{error}");
+                    eprintln!("skipped: {error}");
+                    None
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        Some(Self {
+            edge: host(1)?,
+            client: host(2)?,
+        })
     }
 
     pub(crate) fn host(&self, side: Side) -> &Arc<Host> {
@@ -150,23 +158,7 @@ impl Network {
 impl Host {
     /// Its address on the wire.
     pub(crate) fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// Makes this thread part of the host: its sockets are, and all that it starts.
-    pub(crate) fn enter(&self) {
-        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Network))
-            .unwrap();
-    }
-
-    /// Does something on this host.
-    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let there = || {
-            self.enter();
-            work()
-        };
-        let done = thread::scope(|scope| scope.spawn(there).join());
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.host.v4().into()
     }
 
     /// How many TCP segments it has sent over the wire.
@@ -182,81 +174,27 @@ impl Host {
     fn counter(&self, name: &str) -> u64 {
         let mut list = Command::new(&self.nft);
         list.args(["--json", "list", "counter", "inet", WIRE, name]);
-        let printed = self.run(&mut list, "");
+        let printed = self.run(&mut list, "").unwrap();
         let listed: Value = serde_json::from_str(&printed).unwrap();
         let packets = &listed["nftables"][1]["counter"]["packets"];
         packets.as_u64().unwrap_or_else(|| panic!("{printed}"))
     }
 
-    fn ip(&self, words: &str) {
-        self.run(Command::new(&self.ip).args(words.split(' ')), "");
+    fn ip(&self, line: &str) {
+        self.host.ip(line).unwrap();
     }
 
     /// Changes the packet filters, all at once.
     fn filter(&self, rules: &str) {
-        self.run(Command::new(&self.nft).args(["--file", "-"]), rules);
-    }
-
-    /// Runs a program on this host to its end.
-    fn run(&self, command: &mut Command, input: &str) -> String {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = self.within(|| command.spawn()).unwrap();
-        let mut stdin = child.stdin.take().expect("it is piped");
-        stdin.write_all(input.as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
+        let mut nft = Command::new(&self.nft);
+        self.run(nft.args(["--file", "-"]), rules).unwrap();
     }
 }
 
-/// A process in a new namespace, until others refer to it.
-struct Holder {
-    child: Child,
-}
+impl Deref for Host {
+    type Target = Namespace;
 
-impl Holder {
-    fn start(unshare: &Path) -> Self {
-        let mut child = Command::new(unshare)
-            .args(["--net", "cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // What comes back has been through the namespace, so there is one.
-        let mut byte = [0];
-        child
-            .stdin
-            .as_mut()
-            .expect("piped")
-            .write_all(b".")
-            .unwrap();
-        child
-            .stdout
-            .as_mut()
-            .expect("piped")
-            .read_exact(&mut byte)
-            .unwrap();
-        Self { child }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn namespace(&self) -> File {
-        File::open(format!("/proc/{}/ns/net", self.pid())).unwrap()
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        // It ends with its input, too.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn deref(&self) -> &Namespace {
+        &self.host
     }
 }

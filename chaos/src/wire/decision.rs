@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::moment::Moment;
 
 /// What happens to a packet. Those of two runs compare equal if their seed, settings and packets do;
-/// but for a full queue, the times of the packets do not matter.
+/// but for a full queue and bursts that pass with time, the times of the packets do not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// How many packets came before it.

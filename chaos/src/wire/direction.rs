@@ -26,7 +26,8 @@ use super::{
 pub struct Direction {
     shape: Shape,
     chances: Chances,
-    in_burst: bool,
+    /// When the burst began that is going on.
+    burst: Option<Moment>,
     /// What waits to be sent. The first is being sent if there is a `sent_at`.
     queue: VecDeque<Queued>,
     /// How many bytes wait behind the first.
@@ -55,7 +56,7 @@ impl Direction {
         Self {
             shape,
             chances: Chances::new(seed),
-            in_burst: false,
+            burst: None,
             queue: VecDeque::new(),
             waiting: 0,
             sent_at: None,
@@ -97,7 +98,7 @@ impl Direction {
         self.send_until(now);
         let number = self.tally.offered;
         self.tally.offered += 1;
-        let fate = self.decide(&packet);
+        let fate = self.decide(now, &packet);
         match fate {
             Fate::Carried(carried) => self.enqueue(now, packet, carried),
             Fate::Dropped(cause) => self.tally.dropped(cause),
@@ -129,10 +130,10 @@ impl Direction {
         flying.into_iter().chain(sending).min()
     }
 
-    fn decide(&mut self, packet: &Packet) -> Fate {
+    fn decide(&mut self, now: Moment, packet: &Packet) -> Fate {
         // Drawn also for what never has a chance, so that the sequences keep step with the packets.
         let draw = self.chances.draw();
-        let lost = self.is_lost(draw);
+        let lost = self.is_lost(now, draw);
         let shape = &self.shape;
         let dropped = if shape.cut {
             Some(Cause::Cut)
@@ -161,21 +162,21 @@ impl Direction {
         })
     }
 
-    fn is_lost(&mut self, draw: Draw) -> bool {
+    fn is_lost(&mut self, now: Moment, draw: Draw) -> bool {
         match self.shape.loss {
             Loss::Never => false,
             Loss::Each(probability) => probability.happens(draw.loss),
             Loss::Bursts(bursts) => {
-                let turn = if self.in_burst {
-                    bursts.end
-                } else {
-                    bursts.begin
+                let going_on = self
+                    .burst
+                    .filter(|since| now.since(*since) < bursts.longest);
+                self.burst = match going_on {
+                    Some(since) => (!bursts.end.happens(draw.burst)).then_some(since),
+                    None => bursts.begin.happens(draw.burst).then_some(now),
                 };
-                self.in_burst ^= turn.happens(draw.burst);
-                let loss = if self.in_burst {
-                    bursts.within
-                } else {
-                    bursts.between
+                let loss = match self.burst {
+                    Some(_) => bursts.within,
+                    None => bursts.between,
                 };
                 loss.happens(draw.loss)
             }

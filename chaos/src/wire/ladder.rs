@@ -105,7 +105,7 @@ pub const SATELLITE: Link = Link {
 pub const DYING: Link = Link::symmetric(Shape {
     delay: Duration::from_millis(150),
     jitter: Duration::from_millis(100),
-    loss: bursts(10_000, 5),
+    loss: bursts(10_000, 5, Duration::from_secs(1)),
     reorder: Reorder {
         probability: Probability::percent(2),
         held_back: Duration::from_millis(30),
@@ -119,7 +119,7 @@ pub const DYING: Link = Link::symmetric(Shape {
 const WIFI: Shape = Shape {
     delay: Duration::from_millis(10),
     jitter: Duration::from_millis(10),
-    loss: bursts(500, 3),
+    loss: bursts(500, 3, Duration::from_millis(50)),
     ..Shape::CLEAR
 };
 
@@ -133,7 +133,7 @@ const LTE: Shape = Shape {
 const GEOSTATIONARY: Shape = Shape {
     delay: Duration::from_millis(255),
     jitter: Duration::from_millis(15),
-    loss: bursts(500, 4),
+    loss: bursts(500, 4, Duration::from_millis(500)),
     ..Shape::CLEAR
 };
 
@@ -148,8 +148,9 @@ const fn quarter_second(mbit: usize) -> usize {
     mbit * 1_000_000 / 8 / 4
 }
 
-/// Bursts of a mean `length` in packets, all of them lost, which are `lost` of 100 000 packets in all.
-const fn bursts(lost: u32, length: u32) -> Loss {
+/// Bursts of a mean `length` in packets, all of them lost, which are `lost` of 100 000 packets in all, if
+/// those come so fast that none lasts longer than it may.
+const fn bursts(lost: u32, length: u32, longest: Duration) -> Loss {
     const ALL: u64 = 100_000;
     let (lost, length) = (lost as u64, length as u64);
     // Of begin / (begin + end) = lost / all, with end = 1 / length.
@@ -159,6 +160,7 @@ const fn bursts(lost: u32, length: u32) -> Loss {
         end: Probability::per_million((1_000_000 / length) as u32),
         within: Probability::ALWAYS,
         between: Probability::NEVER,
+        longest,
     })
 }
 
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn bursts_lose_the_share_that_was_asked_for() {
-        let Loss::Bursts(found) = bursts(10_000, 5) else {
+        let Loss::Bursts(found) = bursts(10_000, 5, Duration::MAX) else {
             panic!("they are bursts");
         };
         // 0.1 = begin / (begin + 0.2)

@@ -117,6 +117,9 @@ pub struct Bursts {
     pub within: Probability,
     /// How probably any other packet is lost (1 − k).
     pub between: Probability,
+    /// How long a burst lasts at most, which netem does not know. Real bursts pass with time;
+    /// without a bound, one that hits somebody who sends little outlasts all their attempts.
+    pub longest: Duration,
 }
 
 /// Which packets are overtaken.

@@ -38,6 +38,7 @@ fn packets_are_lost_in_bursts() {
             end: Probability::percent(20),
             within: Probability::ALWAYS,
             between: Probability::NEVER,
+            longest: Duration::MAX,
         }),
         ..Shape::CLEAR
     });

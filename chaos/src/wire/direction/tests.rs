@@ -228,6 +228,7 @@ fn bursts_are_as_long_and_as_many_as_the_model_says() {
         end: Probability::percent(10),
         within: Probability::ALWAYS,
         between: Probability::NEVER,
+        longest: Duration::MAX,
     };
     let shape = Shape {
         loss: Loss::Bursts(bursts),
@@ -242,6 +243,29 @@ fn bursts_are_as_long_and_as_many_as_the_model_says() {
     assert!((9_000..11_000).contains(&total), "{total}");
     let mean = total as f64 / runs as f64;
     assert!((9.0..11.0).contains(&mean), "{mean}");
+}
+
+#[test]
+fn a_burst_passes_with_time() {
+    let bursts = |begin| Shape {
+        loss: Loss::Bursts(Bursts {
+            begin,
+            end: Probability::NEVER,
+            within: Probability::ALWAYS,
+            between: Probability::NEVER,
+            longest: ms(10),
+        }),
+        ..Shape::CLEAR
+    };
+    let mut direction = Direction::new(bursts(Probability::ALWAYS), SEED);
+    let is_lost = |direction: &mut Direction, millis| {
+        let fate = direction.handle_packet(at(millis), numbered(0, 100)).fate;
+        fate == Fate::Dropped(Cause::Lost)
+    };
+    assert!(is_lost(&mut direction, 5));
+    direction.set_shape(at(5), bursts(Probability::NEVER));
+    assert!(is_lost(&mut direction, 14));
+    assert!(!is_lost(&mut direction, 15));
 }
 
 #[test]
@@ -268,7 +292,8 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 begin,
                 end,
                 within,
-                between
+                between,
+                longest: ms(100),
             })
         ),
     ];

@@ -72,10 +72,9 @@ fn tcp_is_blocked_and_udp_is_not() {
         });
         assert!(!tcp_connects(hosts, family, Duration::from_millis(300)));
         let mut prober = Prober::new(hosts, family);
-        let before = wire.tally(Way::Up).offered;
-        assert_eq!(wire.tally(Way::Up).tcp_blocked, before);
         prober.send(&wire, 10);
         assert_eq!(prober.received.len(), 10);
+        assert_ne!(wire.tally(Way::Up).tcp_blocked, 0);
     });
 }
 

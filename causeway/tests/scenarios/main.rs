@@ -42,3 +42,4 @@ mod third_party;
 mod traffic;
 mod udp_blocked;
 mod udp_unblocked;
+mod wire;

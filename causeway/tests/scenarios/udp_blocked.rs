@@ -142,7 +142,7 @@ pub(super) fn transports(plane: &mut Plane, side: Side) -> Vec<String> {
 }
 
 /// What the client has counted of its attempts: labels and number.
-fn attempts(plane: &Plane) -> Vec<String> {
+pub(super) fn attempts(plane: &Plane) -> Vec<String> {
     let metrics = plane.metrics(Side::Client);
     let lines = metrics.lines();
     lines

@@ -10,8 +10,8 @@ use std::{
 };
 
 use chaos::{
-    net::{self, Error, Namespace, Settings, Wire},
-    wire::Link,
+    net::{self, Error, Namespace, Settings, Translation, Wire},
+    wire::{Link, PublicAddress},
 };
 use serde_json::Value;
 
@@ -93,11 +93,26 @@ impl Network {
     /// Two hosts with this link between them, over which the client dials. `None`, said by name,
     /// where it cannot be made.
     pub(crate) fn over(link: Link) -> Option<(Self, Wire)> {
-        let network = Self::apart()?;
-        let settings = Settings {
+        Self::wired(Settings {
             link,
             ..Settings::default()
-        };
+        })
+    }
+
+    /// Two hosts, of which the client is behind a NAT.
+    pub(crate) fn over_nat(link: Link) -> Option<(Self, Wire)> {
+        Self::wired(Settings {
+            link,
+            translation: Translation::Nat(PublicAddress {
+                v4: Ipv4Addr::new(203, 0, 113, 1),
+                v6: Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1),
+            }),
+            ..Settings::default()
+        })
+    }
+
+    fn wired(settings: Settings) -> Option<(Self, Wire)> {
+        let network = Self::apart()?;
         let wire = Wire::lay(&network.client.host, &network.edge.host, settings).unwrap();
         Some((network, wire))
     }

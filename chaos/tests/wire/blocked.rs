@@ -57,7 +57,7 @@ fn udp_is_blocked_and_tcp_is_not() {
         });
         let mut prober = Prober::new(hosts, family);
         prober.send(&wire, 10);
-        assert_eq!(prober.received, []);
+        assert!(prober.received.is_empty());
         assert_eq!(wire.tally(Way::Up).udp_blocked, 10);
         assert!(tcp_connects(hosts, family, Duration::from_secs(20)));
     });

@@ -4,11 +4,13 @@
 //!   Pure: the same seed gives the same faults.
 //! - `net`, on Linux and for root: hosts of their own, joined by such wires, for programs that know
 //!   nothing of it.
+//! - [`proxy`]: a fault proxy in front of any TCP or UDP server, without root.
 //!
-//! The fault proxies, the scenario runner and the reference planes will live here. Until then the
+//! The scenario runner and the reference planes will live here. Until then the
 //! scenarios with real processes are in `causeway/tests/`, and those of the session over real
 //! connections in `relay/tests/`.
 
 #[cfg(target_os = "linux")]
 pub mod net;
+pub mod proxy;
 pub mod wire;

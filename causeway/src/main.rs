@@ -2,6 +2,7 @@
 
 mod bench;
 mod certs;
+mod chaos;
 mod check;
 mod client;
 mod config;
@@ -53,6 +54,8 @@ enum Command {
     Dns(dns::DnsArgs),
     /// Measure what a tunnel on this machine carries, over each transport.
     Bench(bench::BenchArgs),
+    /// Try a service, or this tunnel, on a bad network.
+    Chaos(chaos::ChaosArgs),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Dns(args) => dns::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Chaos(args) => chaos::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

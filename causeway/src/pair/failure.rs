@@ -18,6 +18,7 @@ const LINES: usize = 8;
 pub(crate) enum Step {
     Directory,
     Edge,
+    Line,
     Client,
     Join,
     RoundTrip,
@@ -46,6 +47,7 @@ impl Step {
         match self {
             Self::Directory => "directory",
             Self::Edge => "edge",
+            Self::Line => "line",
             Self::Client => "client",
             Self::Join => "joined",
             Self::RoundTrip => "round trip",

@@ -16,7 +16,7 @@ pub(crate) use directory::{Author, CLUSTER, Directory, TENANT, Vouched, identity
 pub(crate) use failure::{Failure, Step};
 pub(crate) use processes::Pair;
 pub(crate) use routes::{
-    Exposed, Forwarded, Status, Way, exposed, forwarded, session, tunnel_address,
+    Exposed, Forwarded, Status, Way, exposed, forwarded, session, sessions, tunnel_address,
 };
 pub(crate) use steps::{ask, bound, joined, start};
 pub(crate) use stop::Stop;

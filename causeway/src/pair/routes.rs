@@ -131,7 +131,12 @@ pub(crate) fn tunnel_address(edge: &Status) -> Option<SocketAddr> {
 
 /// The session of the demo, as the edge sees it.
 pub(crate) fn session(edge: &Status) -> Option<&Value> {
-    entries(edge, "sessions").next()
+    sessions(edge).next()
+}
+
+/// All sessions of the demo, as the edge sees them.
+pub(crate) fn sessions(edge: &Status) -> impl Iterator<Item = &Value> {
+    entries(edge, "sessions")
 }
 
 fn listens(ingress: &Value) -> Option<SocketAddr> {

@@ -12,6 +12,7 @@ use relay::proto::AppProtocol;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::line::Line;
 use super::plan::Plan;
 use super::probe::{self, Outcome};
 use super::report::Report;
@@ -25,11 +26,13 @@ use crate::pair::{
 /// For everything, from the first file to the client having joined.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes everything, starts both processes into `pair` and waits until traffic flows.
+/// Makes everything, starts both processes into `pair`, what is between them into `between`, and
+/// waits until traffic flows.
 pub(super) async fn bring_up(
     plan: &Plan,
     directory: &Directory,
     pair: &mut Pair,
+    between: &mut Option<Line>,
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let deadline = Instant::now() + PATIENCE;
@@ -45,15 +48,24 @@ pub(super) async fn bring_up(
     let tunnel = tunnel_address(&edge_status)
         .ok_or_else(|| Failure::new(Step::Edge, "it does not say where it takes clients"))?;
 
+    if let Some(listen) = plan.line {
+        *between = Some(Line::start(listen, tunnel, directory)?);
+    }
+    let line = between.as_ref().map(Line::address);
+    let dialled = line.unwrap_or(tunnel);
+
     progress.step("starting the client");
     edited.extend(write(
         directory,
         Kind::Client,
-        &files::client(plan, tunnel),
+        &files::client(plan, dialled),
     )?);
     let client = pair.client.insert(start(Kind::Client, directory)?);
     let client_admin = bound(client, deadline).await?;
     let client_pid = client.pid();
+    if let Some(between) = between {
+        between.controlled(&edge_admin, &client_admin);
+    }
 
     let running = async {
         progress.step("waiting for the client to join");
@@ -64,7 +76,7 @@ pub(super) async fn bring_up(
                 if edited.is_empty() {
                     failure
                 } else {
-                    failure.hint(&foreign_files(&edited, tunnel))
+                    failure.hint(&foreign_files(&edited, dialled))
                 }
             })?;
         progress.step("trying a round trip");
@@ -82,6 +94,7 @@ pub(super) async fn bring_up(
             // Again, since the round trips have made its measurements better.
             edge: ask(&edge_admin, Step::RoundTrip).await?,
             tunnel,
+            line,
             sockets: match client_pid {
                 Some(pid) => sockets::of(pid),
                 None => Err(std::io::ErrorKind::NotFound.into()),

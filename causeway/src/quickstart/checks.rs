@@ -75,6 +75,9 @@ impl Report {
             }
         }
         let mut lines = vec![format!("clients come to UDP and TCP {}", self.tunnel)];
+        if let Some(line) = self.line {
+            lines.push(format!("by way of the fault proxy at UDP and TCP {line}"));
+        }
         lines.extend(each("callers come to TCP", &callers));
         good("edge", lines)
     }

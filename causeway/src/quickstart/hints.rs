@@ -84,6 +84,12 @@ impl Report {
             hints.push((command, format!("{}, in the control plane", forward.name)));
         }
         hints.push((self.status(), "what they say of themselves".to_owned()));
+        if self.line.is_some() {
+            hints.push((
+                self.cut(),
+                "cuts the tunnel, and shows what happens".to_owned(),
+            ));
+        }
         if let Some(pid) = self.client_pid {
             let command = format!("kill -STOP {pid}");
             hints.push((
@@ -96,6 +102,15 @@ impl Report {
             hints.push((command, "your services, the other direction".to_owned()));
         }
         hints
+    }
+
+    fn cut(&self) -> String {
+        let (program, dir) = (&self.program, self.dir.to_string_lossy());
+        if dir == "causeway-demo" {
+            format!("{program} chaos cut 10s")
+        } else {
+            format!("{program} chaos cut 10s --dir {dir}")
+        }
     }
 
     fn status(&self) -> String {

@@ -11,6 +11,7 @@ mod bring_up;
 mod checks;
 mod files;
 mod hints;
+mod line;
 mod plan;
 mod probe;
 mod report;
@@ -27,6 +28,7 @@ use crate::check::EXIT_CONFIGURATION;
 use crate::config::Kind;
 use crate::pair::{Author, Directory, Failure, Pair, Progress, Stop, Style};
 use bring_up::bring_up;
+pub(crate) use line::CONTROL_SOCKET;
 use plan::{Plan, Service};
 use report::Report;
 
@@ -41,7 +43,8 @@ use report::Report;
 #[command(after_help = "Examples:
   causeway quickstart
   causeway quickstart --expose web=http://127.0.0.1:3000 --expose db=tcp://127.0.0.1:5432
-  causeway quickstart --upstream state=h2c://127.0.0.1:9001")]
+  causeway quickstart --upstream state=h2c://127.0.0.1:9001
+  causeway quickstart --chaos          then, in another terminal: causeway chaos cut 10s")]
 pub(crate) struct QuickstartArgs {
     /// Where keys, certificates, configurations and logs are kept
     #[arg(long, value_name = "DIR", default_value = "causeway-demo")]
@@ -59,6 +62,9 @@ pub(crate) struct QuickstartArgs {
     /// Where the edge takes the client, over UDP; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7443", value_parser = listen_address)]
     tunnel: SocketAddr,
+    /// Let the client reach the edge by way of a fault proxy, for `causeway chaos cut`
+    #[arg(long)]
+    chaos: bool,
     /// Print one JSON document once traffic flows, and go on running
     #[arg(long)]
     json: bool,
@@ -67,6 +73,7 @@ pub(crate) struct QuickstartArgs {
 /// Runs `causeway quickstart`.
 pub(crate) fn run(args: QuickstartArgs) -> anyhow::Result<ExitCode> {
     let plan = match Plan::new(args.expose, args.upstream, args.http, args.tunnel) {
+        Ok(plan) if args.chaos => plan.behind_a_proxy(),
         Ok(plan) => plan,
         Err(wrong) => {
             eprintln!("error: {wrong}");
@@ -129,7 +136,8 @@ async fn demo(
     progress: &Progress,
     json: bool,
 ) -> Failure {
-    match bring_up(plan, directory, pair, progress).await {
+    let mut line = None;
+    match bring_up(plan, directory, pair, &mut line, progress).await {
         Err(failure) => failure,
         Ok(report) => {
             progress.clear();

@@ -32,8 +32,10 @@ pub(super) struct Plan {
     pub(super) upstreams: Vec<Service>,
     /// Where HTTP callers connect to.
     pub(super) http: SocketAddr,
-    /// Where the client connects to.
+    /// Where the edge takes clients.
     pub(super) tunnel: SocketAddr,
+    /// Where a fault proxy in front of that listens, if there is to be one.
+    pub(super) line: Option<SocketAddr>,
     pub(super) edge_admin: SocketAddr,
     pub(super) client_admin: SocketAddr,
 }
@@ -119,9 +121,19 @@ impl Plan {
             upstreams,
             http,
             tunnel,
+            line: None,
             edge_admin,
             client_admin,
         })
+    }
+
+    /// With a fault proxy where the client connects to, and the edge behind it.
+    pub(super) fn behind_a_proxy(self) -> Self {
+        Self {
+            line: Some(self.tunnel),
+            tunnel: loopback(0),
+            ..self
+        }
     }
 
     /// Whether any service is called over HTTP.
@@ -136,8 +148,8 @@ impl Plan {
         }
         explain(
             "--tunnel",
-            self.tunnel,
-            UdpSocket::bind(self.tunnel).map(drop),
+            self.line.unwrap_or(self.tunnel),
+            UdpSocket::bind(self.line.unwrap_or(self.tunnel)).map(drop),
         )
     }
 }

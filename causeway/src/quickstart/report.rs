@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) edge: Status,
     pub(super) edge_admin: AdminAddress,
     pub(super) tunnel: SocketAddr,
+    /// Where the fault proxy listens that leads there, if there is one.
+    pub(super) line: Option<SocketAddr>,
     pub(super) client_admin: AdminAddress,
     pub(super) client_pid: Option<u32>,
     pub(super) sockets: io::Result<Sockets>,
@@ -66,14 +68,18 @@ impl Report {
             .iter()
             .map(|(forward, _)| (forward.name.clone(), json!({"addr": forward.listen})))
             .collect();
-        json!({
+        let mut document = json!({
             "services": services,
             "forwards": forwards,
             "edge_admin": self.edge_admin.to_string(),
             "client_admin": self.client_admin.to_string(),
             "tunnel": self.tunnel.to_string(),
             "dir": self.dir.to_string_lossy(),
-        })
+        });
+        if let Some(line) = self.line {
+            document["line"] = line.to_string().into();
+        }
+        document
     }
 
     /// The check list, then what to open and what to try.

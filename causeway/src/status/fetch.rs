@@ -63,7 +63,7 @@ pub(crate) enum FetchError {
 
 impl FetchError {
     /// Whether there simply is no process.
-    pub(super) fn is_nobody_there(&self) -> bool {
+    pub(crate) fn is_nobody_there(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Silent { .. } | Self::Broken { .. } | Self::Foreign { .. } => false,

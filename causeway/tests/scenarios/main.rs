@@ -13,6 +13,7 @@ mod bad_input;
 mod bench;
 mod blocked_audit;
 mod callers;
+mod chaos_proxy;
 mod clusters;
 mod descriptors;
 mod discovery;

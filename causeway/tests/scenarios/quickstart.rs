@@ -1,6 +1,7 @@
 //! The first command that anyone types: it works without preparation, says where everything is,
 //! can be run again, and ends when told to.
 
+mod cut;
 mod trouble;
 
 use std::{

@@ -35,6 +35,7 @@ fn report() -> Report {
         edge: edge.as_object().unwrap().clone(),
         edge_admin: "http://127.0.0.1:7480".parse().unwrap(),
         tunnel: at(7443),
+        line: None,
         client_admin: "http://127.0.0.1:7490".parse().unwrap(),
         client_pid: Some(4711),
         sockets: Ok(Sockets {

@@ -1,0 +1,336 @@
+//! `causeway chaos proxy`: a fault proxy in front of any server.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ::chaos::proxy::control::{Control, ControlError, Handle};
+use ::chaos::proxy::{Faults, Options, Placed, Protocols, Proxy, Timeline};
+use anyhow::Context;
+use relay::settings::{HostPort, ListenAddr, format_size, parse_size};
+use serde_json::json;
+
+use crate::check::EXIT_CONFIGURATION;
+use crate::logging;
+use crate::pair::Stop;
+use crate::status::put;
+
+/// What can wait in each direction of a connection, unless said otherwise.
+const BUFFER: &str = "1MiB";
+
+/// Stand in front of any TCP or UDP server, and pass on what is said as a bad network would.
+///
+/// Point your clients at --listen instead of at the server. Without faults nothing is changed. Faults
+/// come from --fault, from a file with --timeline, and while it runs by HTTP from --control: it prints
+/// commands to copy. `causeway chaos list` shows all faults.
+///
+/// Exit status: 0 stopped by Ctrl-C or SIGTERM; 2 wrong arguments or a wrong timeline; 1 anything else.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  A redis that answers late:
+    causeway chaos proxy --listen 127.0.0.1:6380 --to 127.0.0.1:6379 \\
+      --fault 'down latency delay=250ms'
+    redis-cli -p 6380 ping
+  A name server on a line that loses every tenth datagram:
+    causeway chaos proxy --udp --listen 127.0.0.1:5300 --to 9.9.9.9:53 --fault 'loss rate=10%'
+    dig -p 5300 @127.0.0.1 example.com
+  Faults by the clock:
+    causeway chaos proxy --listen 127.0.0.1:8081 --to 127.0.0.1:8080 --timeline train.txt
+  where train.txt is
+    at 0s           latency delay=80ms jitter=30ms
+    at 10s for 5s   cut
+    at 20s for 30s  up bandwidth rate=16KiB
+    repeat every 60s")]
+pub(crate) struct ProxyArgs {
+    /// Where clients connect; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = listen_address)]
+    listen: SocketAddr,
+    /// The server, which is looked up anew for each connection
+    #[arg(long, value_name = "HOST:PORT")]
+    to: HostPort,
+    /// Pass TCP only; without this or --udp: both, at the same port number
+    #[arg(long)]
+    tcp: bool,
+    /// Pass UDP only
+    #[arg(long, conflicts_with = "tcp")]
+    udp: bool,
+    /// A fault from the beginning, such as 'latency delay=80ms' or 'up cut'; can be repeated
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<Placed>,
+    /// Faults by the clock, from this file: at TIME [for TIME] FAULT, at TIME clear [FAULT], repeat every TIME
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
+    /// Where faults are changed while it runs, by HTTP: a loopback address (port 0: any free one) or unix:/path
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = control_address)]
+    control: ListenAddr,
+    /// Repeats the random decisions of an earlier run, which printed it [default: another one each time]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// The most that waits in each direction of each connection: no more than this passes within one delay
+    #[arg(long, value_name = "SIZE", default_value = BUFFER, value_parser = buffer)]
+    buffer: usize,
+    /// The most TCP connections, beyond which new ones wait, and the most UDP callers
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_connections: u32,
+    /// Print one JSON document with the addresses
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `causeway chaos proxy`.
+pub(super) fn run(args: ProxyArgs) -> anyhow::Result<ExitCode> {
+    let _logging = match logging::start() {
+        Ok(logging) => logging,
+        Err(problem) => return Ok(refuse(&problem)),
+    };
+    relay::descriptors::raise_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    let control = match Control::bind(&args.control) {
+        Ok(control) => control,
+        Err(error @ ControlError::NotLocal(_)) => return Ok(refuse(&error.to_string())),
+        Err(error @ ControlError::Bind(_)) => return Err(error.into()),
+    };
+    let protocols = match (args.tcp, args.udp) {
+        (true, _) => Protocols::Tcp,
+        (_, true) => Protocols::Udp,
+        (false, false) => Protocols::Both,
+    };
+    let options = Options {
+        seed: args.seed.unwrap_or_else(any_seed),
+        buffer: args.buffer,
+        max_connections: usize::try_from(args.max_connections).unwrap_or(usize::MAX),
+    };
+    let proxy = Proxy::bind(args.listen, args.to.clone(), protocols, options)?;
+    let faults = proxy.faults();
+    for fault in &args.fault {
+        if let Err(error) = faults.set(*fault) {
+            return Ok(refuse(&format!("--fault '{fault}': {error}")));
+        }
+    }
+    let timeline = match args.timeline.as_deref().map(|file| read(file, &faults)) {
+        None => None,
+        Some(Ok(timeline)) => Some(timeline),
+        Some(Err(wrong)) => return Ok(refuse(&wrong)),
+    };
+    let begun = Begun {
+        listen: proxy.address(),
+        to: &args.to,
+        protocols,
+        control: control.address(),
+        seed: options.seed,
+        faults: &args.fault,
+    };
+    put(&if args.json {
+        begun.json()
+    } else {
+        begun.text()
+    })?;
+    let observer = proxy.observer();
+    let handle = Handle::of(&proxy);
+    let clock = async {
+        if let Some(timeline) = timeline {
+            timeline.run(faults).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.told() => {}
+        () = proxy.run() => {}
+        () = control.serve(handle) => {}
+        () = clock => {}
+    }
+    let totals = observer.totals();
+    eprintln!(
+        "stopped: {} connections, {} up, {} down, {} datagrams not passed on",
+        totals.connections,
+        shown(totals.bytes_up),
+        shown(totals.bytes_down),
+        totals.datagrams_dropped
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is said once everything is bound.
+struct Begun<'a> {
+    listen: SocketAddr,
+    to: &'a HostPort,
+    protocols: Protocols,
+    control: ListenAddr,
+    seed: u64,
+    faults: &'a [Placed],
+}
+
+impl Begun<'_> {
+    fn json(&self) -> String {
+        let control = match &self.control {
+            ListenAddr::Ip(address) => format!("http://{address}"),
+            ListenAddr::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let document = json!({
+            "listen": self.listen.to_string(),
+            "to": self.to.to_string(),
+            "control": control,
+            "seed": self.seed,
+        });
+        format!("{document}\n")
+    }
+
+    fn text(&self) -> String {
+        let faults = match self.faults {
+            [] => "none yet".to_owned(),
+            faults => {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                faults.join(", ")
+            }
+        };
+        let mut text = String::new();
+        let _ = write!(
+            text,
+            "\
+passes  {} at {} to {}
+faults  {faults}
+seed    {}
+
+Try     {} -X PUT -d '{{\"delay\": \"250ms\"}}'
+        {} -X PUT
+        {} -X DELETE
+        {}
+        {}   everything it answers
+        causeway chaos list   every fault and its parameters
+
+Ctrl-C stops it.
+",
+            self.protocols,
+            self.listen,
+            self.to,
+            self.seed,
+            self.curl("/faults/latency"),
+            self.curl("/faults/cut?for=10s"),
+            self.curl("/faults"),
+            self.curl("/connections"),
+            self.curl("/"),
+        );
+        text
+    }
+
+    /// A command that asks for a path.
+    fn curl(&self, path: &str) -> String {
+        match &self.control {
+            ListenAddr::Ip(address) => format!("curl 'http://{address}{path}'"),
+            ListenAddr::Unix(socket) => {
+                let socket = socket.display();
+                format!("curl --unix-socket {socket} 'http://localhost{path}'")
+            }
+        }
+    }
+}
+
+fn read(file: &Path, faults: &Faults) -> Result<Timeline, String> {
+    let name = file.display();
+    let text = fs::read_to_string(file).map_err(|error| format!("--timeline {name}: {error}"))?;
+    let timeline = Timeline::parse(&text).and_then(|timeline| {
+        timeline.check(faults)?;
+        Ok(timeline)
+    });
+    timeline.map_err(|error| format!("--timeline {name}: {error}"))
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Short enough to be typed again.
+fn any_seed() -> u64 {
+    u64::from(rand::random::<u32>())
+}
+
+/// A number of bytes for people.
+pub(super) fn shown(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = UNITS.iter().find(|(size, _)| bytes >= *size);
+    match unit {
+        Some((size, name)) => format!("{:.1} {name}", bytes as f64 / *size as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(
+        |_| "write an IP address and a port, such as 127.0.0.1:6380 (port 0: any free one)",
+    )
+}
+
+fn control_address(text: &str) -> Result<ListenAddr, String> {
+    let here = std::env::current_dir().map_err(|error| format!("no current directory: {error}"))?;
+    ListenAddr::parse(text, &here).map_err(|error| error.to_string())
+}
+
+fn buffer(text: &str) -> Result<usize, String> {
+    const LEAST: u64 = 16 << 10;
+    let size = parse_size(text).map_err(|error| error.to_string())?;
+    match usize::try_from(size) {
+        Ok(bytes) if (LEAST..=1 << 30).contains(&size) => Ok(bytes),
+        Ok(_) | Err(_) => Err(format!(
+            "from {} to {}",
+            format_size(LEAST),
+            format_size(1 << 30)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_copied() {
+        let to = "db.internal:6379".parse().unwrap();
+        let faults = ["up cut".parse().unwrap(), "latency".parse().unwrap()];
+        let mut begun = Begun {
+            listen: "127.0.0.1:6380".parse().unwrap(),
+            to: &to,
+            protocols: Protocols::Both,
+            control: ListenAddr::Ip("127.0.0.1:4711".parse().unwrap()),
+            seed: 7,
+            faults: &faults,
+        };
+        let text = begun.text();
+        for line in [
+            "passes  TCP and UDP at 127.0.0.1:6380 to db.internal:6379\n",
+            "faults  up cut, latency delay=100ms jitter=0s\n",
+            "curl 'http://127.0.0.1:4711/faults/latency' -X PUT -d '{\"delay\": \"250ms\"}'\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        begun.control = ListenAddr::Unix("/run/chaos.sock".into());
+        assert!(
+            begun
+                .text()
+                .contains("curl --unix-socket /run/chaos.sock 'http://localhost/connections'\n")
+        );
+        assert!(
+            begun
+                .json()
+                .contains("\"control\":\"unix:/run/chaos.sock\"")
+        );
+    }
+
+    #[test]
+    fn buffers_have_bounds() {
+        assert_eq!(buffer(BUFFER), Ok(1 << 20));
+        assert_eq!(buffer("1KiB"), Err("from 16KiB to 1GiB".to_owned()));
+        assert_eq!(shown(10), "10 B");
+        assert_eq!(shown(1536), "1.5 KiB");
+    }
+}

@@ -15,6 +15,7 @@
 //! page can come here by a name of its own.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -30,6 +31,7 @@ use axum::routing::{delete, get, put};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use relay::listen::{BindError, Listener};
 use relay::pump::Socket;
 use relay::settings::{ListenAddr, parse_duration};
@@ -91,6 +93,8 @@ struct Told {
     faults: Faults,
     observer: Observer,
     about: Value,
+    /// What ends faults that are in force for a time.
+    ending: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Control {
@@ -151,6 +155,7 @@ impl Handle {
             faults: proxy.faults(),
             observer: proxy.observer(),
             about,
+            ending: Arc::default(),
         })
     }
 
@@ -262,8 +267,10 @@ async fn set(
         Ok(None) => {}
         Ok(Some((hold, lasts))) => {
             let faults = told.faults.clone();
-            // Belongs to nobody: whoever asked may be gone by then, and it shall end all the same.
-            tokio::spawn(async move {
+            let mut ending = told.ending.lock();
+            while ending.try_join_next().is_some() {}
+            // Not within this request: whoever asked may be gone by then, and it shall end all the same.
+            ending.spawn(async move {
                 tokio::time::sleep(lasts).await;
                 faults.release(hold);
             });

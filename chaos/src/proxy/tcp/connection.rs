@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
@@ -119,8 +119,8 @@ impl Connection {
             let wake = [&up_next, &down_next].into_iter().filter_map(Next::wakes);
             let event = tokio::select! {
                 changed = faults.changed() => Event::Faults(changed.is_ok()),
-                read = read(&mut caller_reads, &mut up_buffer, up.room()) => Event::Read(Direction::Up, read),
-                read = read(&mut server_reads, &mut down_buffer, down.room()) => Event::Read(Direction::Down, read),
+                read = read(&mut caller_reads, &mut up_buffer, up) => Event::Read(Direction::Up, read),
+                read = read(&mut server_reads, &mut down_buffer, down) => Event::Read(Direction::Down, read),
                 wrote = write(&mut server_writes, &up_next) => Event::Wrote(Direction::Up, wrote),
                 wrote = write(&mut caller_writes, &down_next) => Event::Wrote(Direction::Down, wrote),
                 () = until(wake.min()) => Event::Time,
@@ -178,16 +178,37 @@ impl Next {
     }
 }
 
-/// Never, if there is no room. Cancel-safe.
-async fn read(from: &mut ReadHalf<'_>, buffer: &mut BytesMut, room: usize) -> io::Result<usize> {
-    if room == 0 {
-        return std::future::pending().await;
+/// Reads as much as there is room for, and after the end waits for a reset. Cancel-safe.
+async fn read(from: &mut ReadHalf<'_>, buffer: &mut BytesMut, pipe: &Pipe) -> io::Result<usize> {
+    match pipe.room() {
+        0 if pipe.can_still_break() => Err(broken(from.as_ref()).await),
+        0 => std::future::pending().await,
+        room => {
+            // Waited for first, so that a connection that never says anything holds no buffer.
+            from.readable().await?;
+            buffer.reserve(room.min(CHUNK));
+            let mut limited = from.take(room.min(CHUNK) as u64);
+            limited.read_buf(buffer).await
+        }
     }
-    // Waited for first, so that a connection that never says anything holds no buffer.
-    from.readable().await?;
-    buffer.reserve(room.min(CHUNK));
-    let mut limited = from.take(room.min(CHUNK) as u64);
-    limited.read_buf(buffer).await
+}
+
+/// Waits until the connection is reset. Cancel-safe.
+async fn broken(socket: &TcpStream) -> io::Error {
+    loop {
+        if let Err(error) = socket.ready(Interest::ERROR).await {
+            return error;
+        }
+        // It may have been told of an error that is none, and then shall wait anew.
+        let looked = socket.try_io(Interest::ERROR, || match socket.take_error()? {
+            Some(error) => Err(error),
+            None => Err::<(), _>(io::ErrorKind::WouldBlock.into()),
+        });
+        match looked {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return error,
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 /// Never, if there is nothing to write. Cancel-safe.

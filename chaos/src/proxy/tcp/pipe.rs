@@ -152,6 +152,11 @@ impl Pipe {
         self.limit().saturating_sub(self.queued)
     }
 
+    /// Whether a reset is still to be noticed, though all that was said has been read.
+    pub(super) fn can_still_break(&self) -> bool {
+        self.reading != Reading::Open && !self.lane.cut && self.lane.timeout.is_none()
+    }
+
     /// These bytes were read.
     pub(super) fn handle_bytes(&mut self, now: Instant, mut bytes: BytesMut) {
         if self.lane.timeout.is_some() {

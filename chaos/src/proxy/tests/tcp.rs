@@ -42,6 +42,27 @@ async fn a_reset_of_either_side_reaches_the_other() {
 }
 
 #[tokio::test]
+async fn a_reset_after_an_end_reaches_the_other_side_as_well() {
+    let (listener, to) = server().await;
+    let bed = Bed::before(to, Protocols::Tcp);
+    let (mut caller, mut served) = pair(&bed, &listener).await;
+    caller.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut served).await.unwrap(), b"");
+    assert_eq!(bed.observer.totals().open, 1);
+    socket2::SockRef::from(&caller)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(caller);
+    // Nothing is written that could fail by it.
+    wait_for("the end of the connection", || {
+        bed.observer.totals().open == 0
+    })
+    .await;
+    let error = within("an error", served.ready(tokio::io::Interest::ERROR)).await;
+    assert!(error.unwrap().is_error());
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_resets_its_callers() {
     let (listener, to) = server().await;
     drop(listener);

@@ -213,7 +213,12 @@ impl Admission {
             left: false,
         };
         let registered = match self.registry.register(cluster, entry) {
-            Ok(registered) => Some(registered),
+            Ok((registered, superseded)) => {
+                // Known before the old ones are over, so that nobody is told that the cluster was gone.
+                let presence = self.clusters.enter(&entered, &session, &superseded.ids());
+                superseded.close();
+                Some((registered, presence))
+            }
             Err(NotRegistered::Full) => {
                 session.close_until(CloseCode::Overload, FULL, RETRY_WHEN_FULL);
                 None
@@ -223,9 +228,7 @@ impl Admission {
                 None
             }
         };
-        let presence = registered
-            .as_ref()
-            .map(|_| self.clusters.enter(&entered, &session));
+        let (registered, presence) = registered.unzip();
         let reports = async {
             match &presence {
                 Some(presence) => presence.follow(session.services()).await,

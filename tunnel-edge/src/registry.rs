@@ -55,6 +55,27 @@ pub(crate) struct Registered {
     entry: Entry,
 }
 
+/// Sessions that a newer one of the same client takes the place of.
+#[derive(Debug)]
+#[must_use = "they are not over before they are closed"]
+pub(crate) struct Superseded(Vec<Session>);
+
+impl Superseded {
+    pub(crate) fn ids(&self) -> Vec<SessionId> {
+        self.0.iter().map(Session::id).collect()
+    }
+
+    /// Ends them.
+    pub(crate) fn close(self) {
+        for old in self.0 {
+            old.close(
+                CloseCode::Superseded,
+                "a newer session of this client has begun",
+            );
+        }
+    }
+}
+
 impl Entry {
     /// Whether the client has begun this session beside `old`, which lives on for its streams.
     fn is_beside(&self, old: &Self) -> bool {
@@ -95,7 +116,7 @@ impl Registry {
         self: &Arc<Self>,
         cluster: ClusterId,
         entry: Entry,
-    ) -> Result<Registered, NotRegistered> {
+    ) -> Result<(Registered, Superseded), NotRegistered> {
         let mut clusters = self.clusters.lock();
         let takes_place_of = |old: &Entry| old.replica == entry.replica && !entry.is_beside(old);
         if !has_room(&clusters, self.max_sessions, &cluster, takes_place_of) {
@@ -120,19 +141,17 @@ impl Registry {
         if first_sight {
             self.sights.send_replace(());
         }
-        for old in superseded {
+        for old in &superseded {
             let restarted = old.instance != entry.instance;
             tracing::info!(%cluster, replica = %entry.replica, old = %old.session.id(), restarted, "superseded");
-            old.session.close(
-                CloseCode::Superseded,
-                "a newer session of this client has begun",
-            );
         }
-        Ok(Registered {
+        let superseded = superseded.into_iter().map(|old| old.session).collect();
+        let registered = Registered {
             registry: self.clone(),
             cluster,
             entry,
-        })
+        };
+        Ok((registered, Superseded(superseded)))
     }
 
     /// A session with the cluster; in turn, if several of its replicas are connected.

@@ -254,6 +254,30 @@ fn a_client_that_goes_and_comes_shows_in_the_changes_of_the_day() {
 }
 
 #[test]
+fn a_client_that_was_killed_and_is_back_has_replaced_its_session() {
+    // Over TCP, the edge would see the end of its process at once.
+    let mut plane = Plane::builder()
+        .expose("hello", "hello")
+        .transport("quic")
+        .start();
+    let first = changes(&plane)[0]["session"].clone();
+    plane.client.kill();
+    plane.start_again(Side::Client);
+    let last = wait_for("the session of the new process", || {
+        let last = changes(&plane).pop()?;
+        (last["session"] != first).then_some(last)
+    });
+    assert_eq!(last["what"], "session_replaced", "{last}");
+    assert_eq!(last["replaced"], first);
+    plane.await_session();
+    let kinds: Vec<_> = changes(&plane)
+        .iter()
+        .map(|change| change["what"].clone())
+        .collect();
+    assert_eq!(kinds, ["connected", "session_replaced"]);
+}
+
+#[test]
 fn what_is_asked_wrongly_is_said() {
     let plane = Plane::builder().expose("hello", "hello").start();
     for (path, status, said) in [

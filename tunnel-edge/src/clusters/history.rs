@@ -52,6 +52,9 @@ pub(super) enum What {
     SessionBegan { session: String },
     /// A session is over, and there are others.
     SessionEnded { session: String, why: String },
+    /// A client that was restarted, or lost its session without knowing, has begun another in its
+    /// place.
+    SessionReplaced { session: String, replaced: String },
     /// Services came and went.
     Exposed { added: usize, removed: usize },
     /// A service's target is in another state.
@@ -74,6 +77,7 @@ impl What {
             Self::Disconnected { .. } => "disconnected",
             Self::SessionBegan { .. } => "session_began",
             Self::SessionEnded { .. } => "session_ended",
+            Self::SessionReplaced { .. } => "session_replaced",
             Self::Exposed { .. } => "exposed",
             Self::Health { .. } => "health",
             Self::HealthOfMore { .. } => "health_of_more",

@@ -109,6 +109,9 @@ fn change(change: &Change) -> Value {
         What::Disconnected { session, why } | What::SessionEnded { session, why } => {
             json!({ "session": session, "why": why })
         }
+        What::SessionReplaced { session, replaced } => {
+            json!({ "session": session, "replaced": replaced })
+        }
         What::Exposed { added, removed } => json!({ "added": added, "removed": removed }),
         What::Health {
             service,

@@ -159,8 +159,14 @@ impl Known {
         self.version
     }
 
-    /// A session has begun.
-    pub(super) fn entered(&mut self, id: &ClusterId, session: Session, now: Moment) {
+    /// A session has begun, in the place of those that it `replaces`.
+    pub(super) fn entered(
+        &mut self,
+        id: &ClusterId,
+        session: Session,
+        replaces: &[SessionId],
+        now: Moment,
+    ) {
         let name = session.id.to_string();
         let cluster = self.clusters.entry(id.clone()).or_insert_with(|| Cluster {
             modified: 0,
@@ -169,18 +175,26 @@ impl Known {
             last: None,
         });
         let is_first = cluster.sessions.is_empty();
+        let is_replaced = |old: &mut Session| replaces.contains(&old.id);
+        let replaced: Vec<_> = cluster.sessions.extract_if(.., is_replaced).collect();
         cluster.sessions.push(session);
         if is_first {
             self.gone.remove(&(cluster.since.monotonic, id.clone()));
             cluster.since = now;
             cluster.last = None;
         }
-        let what = if is_first {
-            What::Connected { session: name }
+        let whats: Vec<_> = if is_first {
+            vec![What::Connected { session: name }]
+        } else if replaced.is_empty() {
+            vec![What::SessionBegan { session: name }]
         } else {
-            What::SessionBegan { session: name }
+            let of = |old: &Session| What::SessionReplaced {
+                session: name.clone(),
+                replaced: old.id.to_string(),
+            };
+            replaced.iter().map(of).collect()
         };
-        self.changed(id, now, [what]);
+        self.changed(id, now, whats);
     }
 
     /// A client says what it exposes, and how that is.

@@ -121,6 +121,10 @@ fn change(changed: &Changed) -> Change {
         What::Disconnected { session, why } => Kind::Disconnected(of_session(session, why)),
         What::SessionBegan { session } => Kind::SessionBegan(of_session(session, "")),
         What::SessionEnded { session, why } => Kind::SessionEnded(of_session(session, why)),
+        What::SessionReplaced { session, replaced } => Kind::SessionReplaced(SessionReplaced {
+            session: session.clone(),
+            replaced: replaced.clone(),
+        }),
         What::Exposed { added, removed } => Kind::Exposed(Exposed {
             added: count(*added),
             removed: count(*removed),

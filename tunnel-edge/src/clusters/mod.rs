@@ -103,11 +103,12 @@ impl Clusters {
         self.dns.as_ref()?.of_cluster(cluster)
     }
 
-    /// A session has begun.
+    /// A session has begun, in the place of others that its client had.
     pub(crate) fn enter(
         self: &Arc<Self>,
         admitted: &Admitted<'_>,
         session: &relay::Session,
+        replaces: &[SessionId],
     ) -> Presence {
         let now = Moment::now();
         let hello = admitted.hello;
@@ -123,13 +124,14 @@ impl Clusters {
                 .collect(),
             pulse: Arc::new(session.clone()),
         };
-        self.enter_as(admitted.cluster, known, now)
+        self.enter_as(admitted.cluster, known, replaces, now)
     }
 
     fn enter_as(
         self: &Arc<Self>,
         cluster: &ClusterId,
         session: known::Session,
+        replaces: &[SessionId],
         now: Moment,
     ) -> Presence {
         let presence = Presence {
@@ -139,7 +141,7 @@ impl Clusters {
             pulse: session.pulse.clone(),
             why: "the edge has let go of it".to_owned(),
         };
-        self.update(|known| known.entered(cluster, session, now));
+        self.update(|known| known.entered(cluster, session, replaces, now));
         presence
     }
 

@@ -122,7 +122,7 @@ mod tests {
     fn enter(clusters: &Arc<Clusters>, cluster: &str, number: u128) -> Presence {
         let cluster: ClusterId = cluster.parse().unwrap();
         let now = Moment::now();
-        clusters.enter_as(&cluster, session(number, now), now)
+        clusters.enter_as(&cluster, session(number, now), &[], now)
     }
 
     fn begin(clusters: &Arc<Clusters>) -> Watch {

@@ -63,11 +63,16 @@ impl Script {
     }
 
     fn enter(&mut self, cluster: &str) -> SessionId {
+        self.replace(cluster, &[])
+    }
+
+    fn replace(&mut self, cluster: &str, replaces: &[SessionId]) -> SessionId {
         self.wait(Duration::from_secs(1));
         self.sessions += 1;
         let session = session(self.sessions, self.now);
         let id = session.id;
-        self.known.entered(&of(cluster), session, self.now);
+        self.known
+            .entered(&of(cluster), session, replaces, self.now);
         id
     }
 
@@ -174,6 +179,32 @@ fn a_thousand_clusters_are_listed_page_by_page() {
         (told.len(), version),
         (1000, 1100),
         "a watcher hears of each"
+    );
+}
+
+#[test]
+fn a_session_that_is_replaced_is_no_cluster_that_was_gone() {
+    let mut script = Script::begin();
+    let first = script.enter("acme/a");
+    let connected = script.now.wall;
+    let second = script.replace("acme/a", &[first]);
+    script.leave("acme/a", first);
+    let found = script.known.get(&of("acme/a")).unwrap();
+    assert_eq!(found.state(), State::Connected);
+    assert_eq!(found.since, connected);
+    let sessions: Vec<_> = found.sessions.iter().map(|session| session.id).collect();
+    assert_eq!(sessions, [second]);
+    let replaced = What::SessionReplaced {
+        session: second.to_string(),
+        replaced: first.to_string(),
+    };
+    assert_eq!(found.changes.last().unwrap().what, replaced);
+    script.leave("acme/a", second);
+    // What is over already is not in anybody's place.
+    script.replace("acme/a", &[second]);
+    assert_eq!(
+        script.story("acme/a"),
+        ["connected", "session_replaced", "disconnected", "connected"]
     );
 }
 

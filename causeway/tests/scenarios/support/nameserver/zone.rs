@@ -47,6 +47,8 @@ pub(crate) struct Zone {
     keys: Vec<Key>,
     /// What the server is told of keys and the zone instead of what follows from the rest.
     pub(super) statements: Option<String>,
+    /// What its file has instead of what follows from the rest.
+    filed: Option<String>,
 }
 
 impl Zone {
@@ -64,6 +66,7 @@ impl Zone {
                 observer,
             ],
             statements: None,
+            filed: None,
         }
     }
 
@@ -98,6 +101,12 @@ impl Zone {
         self
     }
 
+    /// The zone begins with this file.
+    pub(crate) fn filed_as(mut self, file: &str) -> Self {
+        self.filed = Some(file.to_owned());
+        self
+    }
+
     /// What the file of the zone is called.
     pub(super) fn file_name(&self) -> String {
         format!("{}.zone", self.name)
@@ -128,6 +137,9 @@ impl Zone {
 
     /// The zone as a master file (RFC 1035, section 5).
     pub(super) fn file(&self) -> String {
+        if let Some(file) = &self.filed {
+            return file.clone();
+        }
         let mut file = format!(
             "$ORIGIN {}.\n$TTL 30\n\
              @ SOA ns1 hostmaster 1 3600 600 86400 30\n\

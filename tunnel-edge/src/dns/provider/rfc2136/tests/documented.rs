@@ -1,12 +1,13 @@
 //! The configurations that docs/dns.md gives work as they stand there.
 
-use std::str::FromStr;
+use std::{fs, process::Command, str::FromStr};
 
 use hickory_proto::rr::LowerName;
 
 use super::support::{
     Access, a, done,
     nameserver::{EDGE, NameServer, Software, Zone},
+    peers::peer,
     read, removal, set, with_bind_and_knot,
 };
 use crate::dns::records::{Change, Key};
@@ -18,7 +19,9 @@ async fn the_documented_configuration_suffices(software: Software) {
         Software::Bind => "named.conf",
         Software::Knot => "knot.conf",
     });
-    let zone = Zone::new("apps.example.com").told_as(&statements);
+    let zone = Zone::new("apps.example.com")
+        .told_as(&statements)
+        .filed_as(&documented("zone"));
     let Some(server) = NameServer::start(software, &zone) else {
         return;
     };
@@ -47,6 +50,22 @@ async fn the_documented_configuration_suffices(software: Software) {
     done(&provider, &remove).await;
     let after = read(&provider).await;
     assert_eq!(after.records.len(), before.records.len());
+}
+
+#[test]
+fn the_documented_zone_is_right_as_it_stands() {
+    let Some(program) = peer("named-checkzone") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("apps.example.com.zone");
+    fs::write(&file, documented("zone")).unwrap();
+    let checked = Command::new(program)
+        .arg("apps.example.com")
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 /// The block of this language in the chapter about this provider, without its indentation.

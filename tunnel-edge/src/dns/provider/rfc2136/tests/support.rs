@@ -7,7 +7,7 @@
 #[path = "../../../../../../causeway/tests/scenarios/support/nameserver/mod.rs"]
 pub(super) mod nameserver;
 #[path = "../../../../../../causeway/tests/scenarios/support/peers.rs"]
-mod peers;
+pub(super) mod peers;
 #[path = "../../../../../../causeway/tests/scenarios/support/ports.rs"]
 mod ports;
 #[path = "../../../../../../causeway/tests/scenarios/support/process.rs"]

@@ -19,6 +19,7 @@ fn main() {
 mod linux {
     use std::{
         error::Error,
+        fs,
         io::{self, Read, Write},
         net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream},
         thread,
@@ -35,6 +36,9 @@ mod linux {
 
     pub(super) fn measure() -> Result<(), Box<dyn Error>> {
         let (names, duration) = arguments()?;
+        // On links that lose packets it decides more than anything else.
+        let control = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")?;
+        println!("TCP's congestion control is {}", control.trim());
         println!(
             "{:<14} {:>10} {:>10} {:>10}",
             "link", "connect", "up", "down"

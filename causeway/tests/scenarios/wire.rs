@@ -13,7 +13,7 @@ use std::{
 use chaos::wire::{Link, Probability, Shape, Way};
 
 use crate::{
-    support::{Network, Pattern, pattern_digest, read_digest},
+    support::{Network, Pattern, Plane, pattern_digest, read_digest},
     udp_blocked::{attempts, echoes, echoing},
 };
 
@@ -83,11 +83,7 @@ fn quic_goes_on_after_a_rebinding() {
         assert!(echoes(&mut caller));
     }
     assert!(echoes(&mut plane.dial_forward("echo")));
-    assert_eq!(
-        attempts(&plane),
-        [r#"{transport="quic",outcome="reached"} 1"#],
-        "the client had to dial again"
-    );
+    connected_once(&plane, "quic");
 }
 
 #[test]
@@ -115,4 +111,19 @@ fn what_is_corrupted_on_the_way_is_never_delivered() {
             assert_ne!(wire.tally(way).corrupted, 0, "{transport}, {way:?}");
         }
     }
+}
+
+/// That the client's first connection is still the one it has. It looks for other edges behind the
+/// same address from time to time, and finds the same one.
+#[track_caller]
+fn connected_once(plane: &Plane, transport: &str) {
+    let mut attempts = attempts(plane);
+    attempts.retain(|attempt| !attempt.contains(r#"outcome="duplicate""#));
+    assert_eq!(
+        attempts,
+        [format!(
+            r#"{{transport="{transport}",outcome="reached"}} 1"#
+        )],
+        "the client had to dial again"
+    );
 }

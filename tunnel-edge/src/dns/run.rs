@@ -255,9 +255,11 @@ impl Reconciling {
             .into_iter()
             .partition::<Vec<_>, _>(|(round, _)| *round <= report.rounds);
         self.waiting = waiting;
+        *self.latest.lock() = Arc::new(report.clone());
         if !over.is_empty() && report.tally != Tally::default() {
             // What was read was the serial before the changes.
-            report.serial = self.provider.serial().await.ok();
+            let serial = self.provider.serial().await;
+            report.serial = serial.ok().or(report.serial);
         }
         let report = Arc::new(report);
         *self.latest.lock() = report.clone();

@@ -14,7 +14,13 @@ use std::{
 use hickory_proto::rr::{LowerName, Name};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
-use crate::{dns::ownership, whole_file};
+use crate::{
+    dns::{
+        ownership,
+        provider::{ProviderError, Reason},
+    },
+    whole_file,
+};
 
 /// How many are kept at most.
 const MOST_NAMES: usize = 100_000;
@@ -39,30 +45,39 @@ pub(super) struct KeptNames {
 struct Writing {
     /// What the file has, once that is known.
     written: Option<BTreeSet<LowerName>>,
-    /// Writing has failed the last time.
-    failing: bool,
+    /// What it should have and has not, since writing has failed the last time.
+    unwritten: Option<BTreeSet<LowerName>>,
     /// There were more than are kept the last time.
     beyond: bool,
 }
 
 impl KeptNames {
     /// Reads what an earlier process left in `state_dir`. What is not such a file is put aside.
-    pub(super) fn open(zone: &LowerName, state_dir: &Path) -> Self {
+    pub(super) fn open(zone: &LowerName, state_dir: &Path) -> Result<Self, ProviderError> {
         let path = state_dir.join(format!("dns-{}names", zone.to_ascii()));
         let found = match read(&path, zone) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 put_aside(&path, &error);
                 BTreeSet::new()
             }
+            Err(error) => {
+                let path = path.display();
+                let message =
+                    format!("{path}: {error}; the edge must be able to read its state directory");
+                return Err(ProviderError {
+                    reason: Reason::File,
+                    message,
+                });
+            }
         };
-        Self {
+        Ok(Self {
             zone: zone.clone(),
             path,
             found,
             writing: Mutex::default(),
-        }
+        })
     }
 
     /// What an earlier process left.
@@ -80,6 +95,8 @@ impl KeptNames {
             .filter(|name| ownership::served(name, &self.zone).is_none())
             .cloned()
             .collect();
+        // Only some names may be looked at again before the file can be written.
+        kept.extend(writing.unwritten.iter().flatten().cloned());
         let beyond = kept.len().saturating_sub(MOST_NAMES);
         if beyond > 0 && !writing.beyond {
             tracing::warn!(
@@ -101,21 +118,20 @@ impl KeptNames {
         let written = spawn_blocking(move || write(&path, &text)).await;
         match written.unwrap_or_else(|failed| Err(io::Error::other(failed))) {
             Ok(()) => {
-                if writing.failing {
+                if writing.unwritten.take().is_some() {
                     tracing::info!(file = %self.path.display(), "DNS names are kept on disk again");
                 }
-                writing.failing = false;
                 writing.written = Some(kept);
             }
             Err(error) => {
-                if !writing.failing {
+                if writing.unwritten.is_none() {
                     tracing::warn!(
                         file = %self.path.display(), %error,
                         "DNS names cannot be kept on disk: after a restart now, those of clusters \
                          that left meanwhile would stay in the zone"
                     );
                 }
-                writing.failing = true;
+                writing.unwritten = Some(kept);
                 writing.written = None;
             }
         }
@@ -133,7 +149,7 @@ fn read(path: &Path, zone: &LowerName) -> io::Result<BTreeSet<LowerName>> {
     let most = LONGEST_LINE * (MOST_NAMES as u64 + 2);
     let mut text = String::new();
     File::open(path)?.take(most).read_to_string(&mut text)?;
-    parse(&text, zone).map_err(io::Error::other)
+    parse(&text, zone).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn put_aside(path: &Path, error: &io::Error) {
@@ -151,7 +167,7 @@ fn put_aside(path: &Path, error: &io::Error) {
 fn render(names: &BTreeSet<LowerName>, zone: &LowerName) -> String {
     let lines: Vec<_> = names
         .iter()
-        .map(|name| (name, name.to_string()))
+        .map(|name| (name, name.to_ascii()))
         // Whatever labels somebody may have made, a line is a name again.
         .filter(|(name, line)| parse_name(line, zone).as_ref() == Some(*name))
         .map(|(_, line)| line)
@@ -190,6 +206,7 @@ fn parse_name(line: &str, zone: &LowerName) -> Option<LowerName> {
 }
 
 fn heading(zone: &LowerName) -> String {
+    let zone = zone.to_ascii();
     format!("; the names that this edge may have in {zone}, for its next start")
 }
 
@@ -215,7 +232,7 @@ mod tests {
     }
 
     fn open(directory: &Path) -> KeptNames {
-        KeptNames::open(&zone(), directory)
+        KeptNames::open(&zone(), directory).unwrap()
     }
 
     fn file(directory: &Path) -> PathBuf {
@@ -261,6 +278,22 @@ mod tests {
         let read = parse(&render(&all, &zone()), &zone()).unwrap();
         assert!(read.contains(&names(&["a--acme"]).pop_first().unwrap()));
         assert!(read.is_subset(&all));
+    }
+
+    #[test]
+    fn names_of_other_scripts_are_written_as_they_are_asked_for() {
+        let zone = name("xn--bcher-kva.example.");
+        let all = BTreeSet::from([name("a--acme.xn--bcher-kva.example.")]);
+        assert_eq!(parse(&render(&all, &zone), &zone).unwrap(), all);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_stays_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(file(directory.path())).unwrap();
+        let error = KeptNames::open(&zone(), directory.path()).unwrap_err();
+        assert!(error.message.contains("state directory"), "{error}");
+        assert!(file(directory.path()).exists());
     }
 
     #[test]
@@ -313,7 +346,9 @@ mod tests {
         kept.keep(&names(&["a--acme"])).await;
         assert!(!file(directory.path()).exists());
         fs::remove_dir(&in_the_way).unwrap();
-        kept.keep(&names(&["a--acme"])).await;
-        assert_eq!(open(directory.path()).found(), &names(&["a--acme"]));
+        // Some that are looked at again are not all that there are.
+        kept.keep(&names(&["b--acme"])).await;
+        let both = names(&["a--acme", "b--acme"]);
+        assert_eq!(open(directory.path()).found(), &both);
     }
 }

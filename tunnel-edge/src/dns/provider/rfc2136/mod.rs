@@ -97,7 +97,7 @@ impl Rfc2136 {
         for weakness in secret.weaknesses {
             tracing::warn!(key = %settings.key, "the TSIG key is weak: {weakness}");
         }
-        let kept = KeptNames::open(zone, state_dir);
+        let kept = KeptNames::open(zone, state_dir)?;
         Ok(Self::new(zone, settings, secret.bytes, kept))
     }
 

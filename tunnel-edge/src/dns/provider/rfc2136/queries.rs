@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
 use hickory_proto::{
     op::ResponseCode,
     rr::{LowerName, Name, RecordType},
@@ -55,7 +59,7 @@ impl Obstructed {
         self.0.lock().contains(name)
     }
 
-    /// What a closer look has shown. While there is something unusual, the next look is as close.
+    /// What a closer look has shown that left no question open. While there is something unusual, the next look is as close.
     fn looked(&self, name: &LowerName, sets: &Sets) {
         let unusual = |kind| !TYPES.contains(kind) && *kind != RecordType::CNAME;
         if !sets.keys().any(unusual) {
@@ -90,9 +94,7 @@ impl Rfc2136 {
     async fn query_name(&self, name: &LowerName) -> Result<Sets, ProviderError> {
         let mut own = self.query_sets(name, &TYPES).await?;
         let closely = self.obstructed.contains(name);
-        if closely {
-            self.query_closely(name, &mut own).await?;
-        }
+        let all = closely && self.query_closely(name, &mut own).await;
         let below = Name::from_ascii("_").and_then(|label| label.append_domain(name));
         // At the zone itself, and where no longer name would fit, there is no wildcard above.
         if let (false, Ok(below)) = (own.is_empty() || *name == self.zone, below) {
@@ -101,7 +103,7 @@ impl Rfc2136 {
                 own.clear();
             }
         }
-        if closely {
+        if all {
             self.obstructed.looked(name, &own);
         }
         Ok(own)
@@ -109,7 +111,10 @@ impl Rfc2136 {
 
     async fn query_sets(&self, name: &Name, kinds: &[RecordType]) -> Result<Sets, ProviderError> {
         let mut sets = Sets::new();
-        for answer in self.query_each(name, kinds).await? {
+        let asked = kinds
+            .iter()
+            .map(|kind| self.query(Work::Query(name), name, *kind));
+        for answer in try_join_all(asked).await? {
             if !matches!(answer.code, ResponseCode::NoError | ResponseCode::NXDomain) {
                 return Err(self.place.refused(Work::Query(name), answer.code));
             }
@@ -121,31 +126,29 @@ impl Rfc2136 {
         Ok(sets)
     }
 
-    /// Adds everything else that the server says of a name, a delegation included. That it does not
-    /// answer all of these questions is no failure: not every server knows each of these types.
-    async fn query_closely(&self, name: &Name, sets: &mut Sets) -> Result<(), ProviderError> {
-        for answer in self.query_each(name, &UNUSUAL_TYPES).await? {
-            if answer.code != ResponseCode::NoError {
-                continue;
-            }
-            if answer.authoritative {
-                reading::add_answer(sets, name, answer.records);
-            } else {
-                reading::add_answer(sets, name, answer.authorities);
-            }
-        }
-        Ok(())
-    }
-
-    async fn query_each(
-        &self,
-        name: &Name,
-        kinds: &[RecordType],
-    ) -> Result<Vec<Answer>, ProviderError> {
-        let asked = kinds
+    /// Adds everything else that the server says of a name, a delegation included, and says whether
+    /// it answered every question. That it does not is no failure: not every server knows each of
+    /// these types, and some never answer the question for any.
+    async fn query_closely(&self, name: &Name, sets: &mut Sets) -> bool {
+        let asked = UNUSUAL_TYPES
             .iter()
             .map(|kind| self.query(Work::Query(name), name, *kind));
-        try_join_all(asked).await
+        let mut all = true;
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(answer) if answer.code == ResponseCode::NoError => {
+                    let of_the_zone = if answer.authoritative {
+                        answer.records
+                    } else {
+                        answer.authorities
+                    };
+                    reading::add_answer(sets, name, of_the_zone);
+                }
+                Ok(_) => {}
+                Err(_) => all = false,
+            }
+        }
+        all
     }
 
     pub(super) async fn query(

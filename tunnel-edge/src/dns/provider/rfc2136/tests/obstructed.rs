@@ -1,10 +1,10 @@
 //! Where a zone cannot be transferred, somebody's records are in the way that are not asked for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::support::{
     Access, name,
-    nameserver::{NameServer, Software, Zone},
+    nameserver::{Fate, NameServer, Software, Way, Zone},
     with_bind_and_knot,
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 with_bind_and_knot!(
     what_is_in_the_way_is_found_and_told_and_its_name_is_taken_when_it_goes,
     an_alias_beside_somebodys_records_is_not_believed_to_be_there,
+    a_question_that_is_never_answered_keeps_nobody_from_the_rest,
 );
 
 /// The edge, the wildcard and the service.
@@ -96,6 +97,43 @@ async fn an_alias_beside_somebodys_records_is_not_believed_to_be_there(software:
     running.until("the alias to be made", all).await;
     assert_eq!(server.query("c0--tenant-0", "CNAME"), ["lb.example.net."]);
     running.stop().await;
+}
+
+/// Some servers, and more that stand in front of them, are silent when they are asked for any type.
+async fn a_question_that_is_never_answered_keeps_nobody_from_the_rest(software: Software) {
+    let zone = Zone::new(super::support::ZONE)
+        .without_transfer()
+        .record("c0--tenant-0 60 MX 10 mx.example.org.");
+    let Some(server) = NameServer::start(software, &zone) else {
+        return;
+    };
+    let relay = server.relay();
+    relay.judge(|way, message| match way {
+        Way::ToServer if asks_for_any(message) => Fate::Swallow,
+        Way::ToServer | Way::ToClient => Fate::Pass,
+    });
+    let scripted = Scripted::new(0);
+    scripted.set_with_targets(2, [lb()]);
+    let mut access = Access::to(&server, relay.address());
+    access.settings.timeout = Duration::from_secs(2);
+    let provider = Arc::new(access.provider());
+    let running = Running::over(name("@"), "rfc2136", provider, &scripted);
+    let told = |report: &Report| {
+        says_foreign(report, "c0--tenant-0", "MX") && in_sync(report) == 1 + ALWAYS
+    };
+    running.until("what is in the way to be told", told).await;
+    running.rounds(2).await;
+    assert!(told(&running.dns.report()));
+    running.stop().await;
+}
+
+fn asks_for_any(message: &[u8]) -> bool {
+    const ANY: [u8; 2] = 255_u16.to_be_bytes();
+    let mut question = &message[12..];
+    while question[0] != 0 {
+        question = &question[1 + usize::from(question[0])..];
+    }
+    question[1..3] == ANY
 }
 
 fn lb() -> DnsTarget {

@@ -126,6 +126,11 @@ impl Wire {
         self.lane(way).tally()
     }
 
+    /// How many packets have arrived that the receiver's system had no room for.
+    pub fn refused(&self, way: Way) -> u64 {
+        self.lane(way).refused()
+    }
+
     /// How many packets are on their way.
     pub fn on_the_way(&self, way: Way) -> usize {
         self.lane(way).on_the_way()

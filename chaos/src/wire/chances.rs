@@ -10,12 +10,16 @@ use rand_pcg::{
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// A seed that follows from this one, and differs for every `number`.
+    /// A seed that follows from this one, and differs for every `number`. Those that follow from it
+    /// in turn have nothing to do with those that follow from others: it is mixed as SplitMix64 does
+    /// (Steele, Lea and Flood, *Fast splittable pseudorandom number generators*, 2014).
     #[must_use]
     pub fn derive(self, number: u64) -> Self {
-        // The distance is odd, so no two numbers meet; the generators take similar seeds.
         const DISTANCE: u64 = 0x9e37_79b9_7f4a_7c15;
-        Self(self.0.wrapping_add(number.wrapping_mul(DISTANCE)))
+        let next = self.0.wrapping_add(number.wrapping_mul(DISTANCE));
+        let mixed = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self(mixed ^ (mixed >> 31))
     }
 
     fn generator(self) -> Pcg32 {
@@ -72,5 +76,33 @@ impl Chances {
             bit: self.bit.next_u64(),
             jitter: self.jitter.next_u64(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_kinds_ways_and_runs_share_a_sequence() {
+        let mut sequences = HashSet::new();
+        for run in 0..100 {
+            for way in 0..2 {
+                let drawn = Chances::new(Seed(7).derive(run).derive(way)).draw();
+                let Draw {
+                    loss,
+                    burst,
+                    reorder,
+                    duplicate,
+                    corrupt,
+                    bit,
+                    jitter,
+                } = drawn;
+                sequences.extend([loss, burst, reorder, duplicate, corrupt, bit, jitter]);
+            }
+        }
+        assert_eq!(sequences.len(), 100 * 2 * 7);
     }
 }

@@ -7,12 +7,12 @@ use std::{
 
 use chaos::wire::{Link, Shape};
 
-use crate::support::Hosts;
+use crate::support::{Hosts, wait_for};
 
 const THERE_AND_BACK: Duration = Duration::from_millis(100);
 
-/// How much later the best of many attempts may be on a machine with too much to do.
-const LATE: Duration = Duration::from_millis(100);
+/// How much later the best of all attempts may be. On a busy machine it takes more of them.
+const LATE: Duration = Duration::from_millis(50);
 
 fn link() -> Link {
     Link::symmetric(Shape {
@@ -21,26 +21,31 @@ fn link() -> Link {
     })
 }
 
+/// What a line of ping says of one packet.
+fn time(line: &str) -> Option<Duration> {
+    let milliseconds = line.split_once("time=")?.1.strip_suffix(" ms")?;
+    Some(Duration::from_secs_f64(
+        milliseconds.parse::<f64>().unwrap() / 1e3,
+    ))
+}
+
 #[test]
 fn ping_sees_the_delay() {
     Hosts::for_each_family(|hosts, family| {
         let wire = hosts.wire(Shape::CLEAR);
         wire.set_link(link());
-        let printed = hosts.ping(&format!("-c 10 -i 0.05 -W 10 {}", hosts.server(family)));
-        let times: Vec<f64> = printed
-            .lines()
-            .filter_map(|line| line.split_once("time=")?.1.strip_suffix(" ms"))
-            .map(|time| time.parse().unwrap())
-            .collect();
-        assert_eq!(times.len(), 10, "{printed}");
-        let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
-        let fastest = Duration::from_secs_f64(fastest / 1e3);
         // ping prints three digits.
         let least = THERE_AND_BACK - Duration::from_millis(1);
-        assert!(
-            (least..THERE_AND_BACK + LATE).contains(&fastest),
-            "{printed}"
-        );
+        wait_for("a ping that takes as long as the wire", || {
+            let printed = hosts.ping(&format!("-c 5 -i 0.05 -W 10 {}", hosts.server(family)));
+            let times: Vec<_> = printed.lines().filter_map(time).collect();
+            assert_eq!(times.len(), 5, "{printed}");
+            assert!(times.iter().all(|time| *time >= least), "{printed}");
+            times
+                .iter()
+                .any(|time| *time < THERE_AND_BACK + LATE)
+                .then_some(())
+        });
     });
 }
 
@@ -60,11 +65,10 @@ fn a_tcp_connection_sees_the_delay() {
             hosts.client.within(|| TcpStream::connect(address)).unwrap();
             began.elapsed()
         };
-        let times: Vec<_> = (0..10).map(|_| connect()).collect();
-        let fastest = *times.iter().min().unwrap();
-        assert!(
-            (THERE_AND_BACK..THERE_AND_BACK + LATE).contains(&fastest),
-            "{times:?}"
-        );
+        wait_for("a connection that takes as long as the wire", || {
+            let took = connect();
+            assert!(took >= THERE_AND_BACK, "{took:?}");
+            (took < THERE_AND_BACK + LATE).then_some(())
+        });
     });
 }

@@ -145,7 +145,9 @@ impl Prober {
                 // TCP that is blocked may be tried again at any time.
                 let datagrams = |tally: &Tally| tally.offered - tally.tcp_blocked;
                 let is_taken = datagrams(&after) == datagrams(&before) + u64::from(burst);
-                if !is_taken || wire.on_the_way(Way::Up) > 0 {
+                let is_empty = wire.on_the_way(Way::Up) == 0;
+                // What has changed between two looks fits together in neither.
+                if !is_taken || !is_empty || wire.tally(Way::Up) != after {
                     return None;
                 }
                 // The kernel keeps what is damaged.

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -47,6 +47,8 @@ struct Shared {
     is_over: AtomicBool,
     /// Readable when the state was changed, or this is over.
     changed: OwnedFd,
+    /// Packets that arrived, and that the receiver's system did not take.
+    refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Lane {
             beginning,
             is_over: AtomicBool::new(false),
             changed,
+            refused: AtomicU64::new(0),
         });
         let carrier = Carrier {
             shared: Arc::clone(&shared),
@@ -111,6 +114,10 @@ impl Lane {
 
     pub(super) fn tally(&self) -> Tally {
         *self.shared.state.lock().direction.tally()
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
     pub(super) fn on_the_way(&self) -> usize {
@@ -219,7 +226,15 @@ impl Carrier {
             Translate::Entering(_) | Translate::Nothing => Some(packet),
         };
         match packet {
-            Some(packet) => self.to.send(packet.bytes()).map(drop),
+            Some(packet) => match self.to.send(packet.bytes()) {
+                Ok(_) => Ok(()),
+                // The receiver's kernel has no room, or takes no packet of this kind: its loss.
+                Err(error) if is_refused(&error) => {
+                    self.shared.refused.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
             None => Ok(()),
         }
     }
@@ -243,6 +258,18 @@ impl Carrier {
         }
         Ok(())
     }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    let of_the_packet = [
+        rustix::io::Errno::AGAIN,
+        rustix::io::Errno::NOBUFS,
+        rustix::io::Errno::NOMEM,
+        rustix::io::Errno::INVAL,
+    ];
+    of_the_packet
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn timespec(duration: Duration) -> io::Result<Timespec> {

@@ -44,6 +44,8 @@ pub(super) struct Held {
     pub(super) name: String,
     #[serde(rename = "for")]
     pub(super) purpose: String,
+    /// Those that are held; the whole name if there are none.
+    pub(super) records: Vec<String>,
     pub(super) because: String,
     pub(super) until: Option<String>,
 }

@@ -154,11 +154,16 @@ fn not_in_sync(text: &mut String, names: &[Name]) {
 }
 
 fn held(text: &mut String, held: &[Held]) {
-    let mut table = Table::new(&["name", "for", "why"]);
+    let mut table = Table::new(&["name", "for", "what", "why"]);
     for held in held {
+        let what = match held.records.as_slice() {
+            [] => "the name".to_owned(),
+            records => records.join(", "),
+        };
         table.row(vec![
             held.name.clone(),
             held.purpose.clone(),
+            what,
             why_held(held),
         ]);
     }

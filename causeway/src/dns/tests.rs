@@ -29,8 +29,8 @@ fn a_plan_says_what_would_be_done_and_what_not() {
          \x20 ACT     NAME                 TYPE  FROM                         TO\n\
          \x20 update  a.apps.example.com.  A     192.0.2.1, 192.0.2.2 (60 s)  192.0.2.2, 192.0.2.3 (60 s)\n\
          \nto go, but held back:\n\
-         \x20 NAME                 FOR             WHY\n\
-         \x20 b.apps.example.com.  cluster/acme/b  settling, until 2026-01-01T00:02:00Z\n\
+         \x20 NAME                 FOR             WHAT      WHY\n\
+         \x20 b.apps.example.com.  cluster/acme/b  the name  settling, until 2026-01-01T00:02:00Z\n\
          \nof others, left as they are:\n\
          \x20 NAME                 WHY\n\
          \x20 c.apps.example.com.  it has no ownership record\n\

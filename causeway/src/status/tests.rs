@@ -96,7 +96,7 @@ fn an_edge_at_a_glance() {
 fn the_names_of_an_edge_have_a_section() {
     let mut status = edge_status();
     status["dns"] = json!({
-        "zone": "apps.example.com.", "provider": "rfc2136", "serial": 7, "rounds": 3,
+        "zone": "apps.example.com.", "provider": "rfc2136", "serial": 7, "rounds": 3, "last_read": "2026-11-20T11:59:00Z",
         "counts": {"in_sync": 12, "pending": 1, "foreign": 2, "failed": 0}, "held_count": 4,
         "last_round": {"ended": "2026-11-20T11:59:55Z", "outcome": "unread", "message": "no answer\u{1b}"},
     });
@@ -111,6 +111,12 @@ fn the_names_of_an_edge_have_a_section() {
   sessions: 1
 ";
     assert!(shown.contains(expected), "{shown}");
+    status["dns"]["last_read"] = Value::Null;
+    let shown = view(status.clone(), &[], Paint::Plain);
+    assert!(
+        shown.contains("\n    names       not known: the zone has not been read yet\n"),
+        "{shown}"
+    );
     status["dns"] = Value::Null;
     let shown = view(status, &[], Paint::Plain);
     assert_eq!(shown, view(edge_status(), &[], Paint::Plain));

@@ -215,7 +215,11 @@ impl View<'_> {
             "" => Ok(()),
             value => writeln!(f, "    {name:11} {}", printable(value)),
         };
-        row(f, "names", &names)?;
+        if dns["last_read"].is_string() {
+            row(f, "names", &names)?;
+        } else {
+            row(f, "names", "not known: the zone has not been read yet")?;
+        }
         if let Some(held @ 1..) = dns["held_count"].as_u64() {
             row(f, "held", &format!("{held} that are not wanted any more"))?;
         }

@@ -134,7 +134,10 @@ impl Place {
         let (reason, what) = match code {
             ResponseCode::Refused => (
                 Reason::Refused,
-                format!("it refuses this (REFUSED); let the key {key} do it there"),
+                format!(
+                    "it refuses this (REFUSED); see that it has the zone {zone}, and let the key {key} \
+                     do it there"
+                ),
             ),
             ResponseCode::NotAuth | ResponseCode::NXDomain => (
                 Reason::NotAuthoritative,

@@ -3,7 +3,7 @@
 //! | method and path | |
 //! | --- | --- |
 //! | `GET /` | these paths, text |
-//! | `GET /faults` | what is in force, by direction |
+//! | `GET /faults` | what is in force, by direction; `for`: how long still |
 //! | `PUT /faults/KIND`, `PUT /faults/KIND/up`, `…/down` | puts a fault in force; the body is a JSON object of its parameters. `?for=5s`: for so long |
 //! | `DELETE /faults/KIND`, `…/up`, `…/down` | takes it away |
 //! | `DELETE /faults` | takes all away |
@@ -260,8 +260,16 @@ async fn set(
         let fault = Fault::from_json(kind, &body).map_err(Refusal::bad)?;
         let lasts = lasts(request.query().unwrap_or_default(), kind)?;
         let placed = Placed::new(directions, fault).map_err(Refusal::bad)?;
-        let hold = told.faults.hold(placed).map_err(Refusal::bad)?;
-        Ok(lasts.map(|lasts| (hold, lasts)))
+        match lasts {
+            None => {
+                told.faults.set(placed).map_err(Refusal::bad)?;
+                Ok(None)
+            }
+            Some(lasts) => {
+                let hold = told.faults.hold(placed, lasts).map_err(Refusal::bad)?;
+                Ok(Some((hold, lasts)))
+            }
+        }
     });
     match done {
         Ok(None) => {}
@@ -362,33 +370,4 @@ fn error(status: StatusCode, why: &str) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_a_host() {
-        let local = |host: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, host.parse().unwrap());
-            is_local(&headers)
-        };
-        for host in ["127.0.0.1:1", "[::1]:1", "localhost", "LOCALHOST:80"] {
-            assert!(local(host), "{host}");
-        }
-        for host in ["", "evil.example", "localhost.evil.example", "a@localhost"] {
-            assert!(!local(host), "{host}");
-        }
-        assert!(!is_local(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn a_query_says_for_how_long() {
-        let read = |query| lasts(query, Kind::Cut).ok();
-        assert_eq!(read(""), Some(None));
-        assert_eq!(read("for=5s"), Some(Some(Duration::from_secs(5))));
-        for query in ["for", "for=5", "delay=5s"] {
-            assert_eq!(read(query), None, "{query}");
-        }
-        assert!(lasts("for=5s", Kind::Rebind).is_err());
-    }
-}
+mod tests;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use relay::settings::format_duration;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -42,11 +43,16 @@ struct Shared {
 /// What is in force at a moment.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
-    up: BTreeMap<Kind, Set>,
-    down: BTreeMap<Kind, Set>,
+    up: Stacks,
+    down: Stacks,
     /// How often UDP callers have been given new ports towards the server.
     pub(crate) rebinds: u64,
 }
+
+/// What is set in a direction, by kind. What is set for a time lies on what it took the place of;
+/// the last is in force, and no stack is empty.
+#[derive(Clone, Debug, Default)]
+struct Stacks(BTreeMap<Kind, Vec<Set>>);
 
 /// A fault since it was set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,20 +61,16 @@ pub(crate) struct Set {
     pub(crate) since: Instant,
     /// Tells it from the same fault set again.
     pub(crate) revision: u64,
+    /// When it is to be over, if it was set for a time.
+    until: Option<Instant>,
 }
 
-/// A fault that is to be over some time, and what it took the place of.
+/// A fault that is to be over some time.
 #[derive(Debug)]
 pub struct Hold {
     kind: Kind,
-    places: Vec<Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    direction: Direction,
-    ours: u64,
-    before: Option<Set>,
+    directions: Directions,
+    revision: u64,
 }
 
 /// A fault of which nothing that this proxy passes on could take notice.
@@ -91,29 +93,34 @@ impl Faults {
         }))
     }
 
-    /// Puts a fault in force, in place of one of the same kind.
+    /// Puts a fault in force, in place of all of the same kind.
     ///
     /// # Errors
     /// If it could have no effect on what is passed on.
     pub fn set(&self, placed: Placed) -> Result<(), NoEffect> {
-        self.hold(placed).map(drop)
+        self.put(placed, None).map(drop)
     }
 
-    /// The same, for as long as [`Self::release`] is not called.
+    /// Puts a fault in force for a time, after which the caller calls [`Self::release`]. Then, what
+    /// else is set of this kind is in force again.
     ///
     /// # Errors
     /// As [`Self::set`].
-    pub fn hold(&self, placed: Placed) -> Result<Hold, NoEffect> {
-        self.check(placed.fault.kind())?;
+    pub fn hold(&self, placed: Placed, lasts: Duration) -> Result<Hold, NoEffect> {
+        self.put(placed, Some(lasts))
+    }
+
+    fn put(&self, placed: Placed, lasts: Option<Duration>) -> Result<Hold, NoEffect> {
         let Placed { directions, fault } = placed;
         let kind = fault.kind();
+        self.check(kind)?;
         tracing::info!(%fault, %directions, "fault set");
-        let mut places = Vec::new();
-        let revision = self.0.revisions.fetch_add(1, Ordering::Relaxed);
+        let since = Instant::now();
         let set = Set {
             fault,
-            since: Instant::now(),
-            revision,
+            since,
+            revision: self.0.revisions.fetch_add(1, Ordering::Relaxed),
+            until: lasts.map(|lasts| since + lasts),
         };
         self.change(|in_force| {
             if kind == Kind::Rebind {
@@ -121,33 +128,27 @@ impl Faults {
                 return;
             }
             for direction in directions.each() {
-                places.push(Place {
-                    direction,
-                    ours: revision,
-                    before: in_force.of_mut(direction).insert(kind, set),
-                });
+                in_force.of_mut(direction).put(set);
             }
         });
-        Ok(Hold { kind, places })
+        Ok(Hold {
+            kind,
+            directions,
+            revision: set.revision,
+        })
     }
 
-    /// Puts back what a held fault took the place of, where nobody has changed it meanwhile.
+    /// Takes a held fault away, unless somebody has set or cleared its kind meanwhile.
     pub fn release(&self, hold: Hold) {
-        let Hold { kind, places } = hold;
-        tracing::info!(fault = %kind, "fault over");
+        let mut ended = false;
         self.change(|in_force| {
-            for place in &places {
-                let lane = in_force.of_mut(place.direction);
-                let still_ours = lane
-                    .get(&kind)
-                    .is_some_and(|now| now.revision == place.ours);
-                match place.before {
-                    Some(before) if still_ours => drop(lane.insert(kind, before)),
-                    None if still_ours => drop(lane.remove(&kind)),
-                    Some(_) | None => {}
-                }
+            for direction in hold.directions.each() {
+                ended |= in_force.of_mut(direction).release(hold.kind, hold.revision);
             }
         });
+        if ended {
+            tracing::info!(fault = %hold.kind, "fault over");
+        }
     }
 
     /// Takes a fault away; whether there was one.
@@ -155,7 +156,7 @@ impl Faults {
         let mut found = false;
         self.change(|in_force| {
             for direction in directions.each() {
-                found |= in_force.of_mut(direction).remove(&kind).is_some();
+                found |= in_force.of_mut(direction).0.remove(&kind).is_some();
             }
         });
         if found {
@@ -168,8 +169,8 @@ impl Faults {
     pub fn clear_all(&self) {
         tracing::info!("all faults cleared");
         self.change(|in_force| {
-            in_force.up.clear();
-            in_force.down.clear();
+            in_force.up = Stacks::default();
+            in_force.down = Stacks::default();
         });
     }
 
@@ -215,20 +216,22 @@ impl Faults {
 impl InForce {
     /// The faults of a direction.
     pub fn faults(&self, direction: Direction) -> impl Iterator<Item = Fault> {
-        self.of(direction).values().map(|set| set.fault)
+        self.of(direction).tops().map(|set| set.fault)
     }
 
     /// Whether a fault of this kind is in force in a direction.
     pub fn has(&self, kind: Kind, direction: Direction) -> bool {
-        self.of(direction).contains_key(&kind)
+        self.of(direction).0.contains_key(&kind)
     }
 
-    /// As a document: `{"up": {"latency": {"delay": "100ms", …}}, "down": {}}`.
+    /// As a document: `{"up": {"latency": {"delay": "100ms", …}}, "down": {}}`. What is set for a
+    /// time says as `for` how much of it is left.
     pub fn to_json(&self) -> Value {
+        let now = Instant::now();
         let directions = Direction::ALL.into_iter().map(|direction| {
-            let faults = self.faults(direction);
-            let faults: Map<String, Value> = faults
-                .map(|fault| (fault.kind().name().to_owned(), fault.to_json()))
+            let sets = self.of(direction).tops();
+            let faults: Map<String, Value> = sets
+                .map(|set| (set.fault.kind().name().to_owned(), set.to_json(now)))
                 .collect();
             (direction.name().to_owned(), faults.into())
         });
@@ -242,21 +245,61 @@ impl InForce {
     }
 
     pub(crate) fn lane(&self, direction: Direction) -> Lane {
-        Lane::of(self.of(direction).values())
+        Lane::of(self.of(direction).tops())
     }
 
-    fn of(&self, direction: Direction) -> &BTreeMap<Kind, Set> {
+    fn of(&self, direction: Direction) -> &Stacks {
         match direction {
             Direction::Up => &self.up,
             Direction::Down => &self.down,
         }
     }
 
-    fn of_mut(&mut self, direction: Direction) -> &mut BTreeMap<Kind, Set> {
+    fn of_mut(&mut self, direction: Direction) -> &mut Stacks {
         match direction {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
         }
+    }
+}
+
+impl Stacks {
+    /// What is in force.
+    fn tops(&self) -> impl Iterator<Item = &Set> {
+        self.0.values().filter_map(|stack| stack.last())
+    }
+
+    /// What is for a time covers what is there, anything else takes its place.
+    fn put(&mut self, set: Set) {
+        let stack = self.0.entry(set.fault.kind()).or_default();
+        if set.until.is_none() {
+            stack.clear();
+        }
+        stack.push(set);
+    }
+
+    /// Takes one away wherever it lies; whether it was in force.
+    fn release(&mut self, kind: Kind, revision: u64) -> bool {
+        let Some(stack) = self.0.get_mut(&kind) else {
+            return false;
+        };
+        let was_in_force = stack.last().is_some_and(|top| top.revision == revision);
+        stack.retain(|set| set.revision != revision);
+        if stack.is_empty() {
+            self.0.remove(&kind);
+        }
+        was_in_force
+    }
+}
+
+impl Set {
+    fn to_json(self, now: Instant) -> Value {
+        let mut document = self.fault.to_json();
+        if let Some(until) = self.until {
+            let left = until.saturating_duration_since(now);
+            document["for"] = format_duration(left).into();
+        }
+        document
     }
 }
 
@@ -289,70 +332,4 @@ impl fmt::Display for Protocols {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn placed(text: &str) -> Placed {
-        text.parse().unwrap()
-    }
-
-    fn shown(faults: &Faults) -> [Vec<String>; 2] {
-        let now = faults.now();
-        Direction::ALL.map(|direction| now.faults(direction).map(|it| it.to_string()).collect())
-    }
-
-    #[test]
-    fn faults_are_set_replaced_and_cleared_by_direction() {
-        let faults = Faults::none(Protocols::Both);
-        faults.set(placed("cut")).unwrap();
-        faults.set(placed("up latency delay=1s")).unwrap();
-        faults.set(placed("latency delay=2s")).unwrap();
-        let latency = "latency delay=2s jitter=0s".to_owned();
-        let both = vec![latency.clone(), "cut".to_owned()];
-        assert_eq!(shown(&faults), [both.clone(), both]);
-        assert!(faults.clear(Kind::Cut, Directions::One(Direction::Up)));
-        assert!(!faults.clear(Kind::Cut, Directions::One(Direction::Up)));
-        assert_eq!(shown(&faults)[0], [latency]);
-        assert_eq!(
-            faults.now().to_json()["down"]["latency"]["delay"].as_str(),
-            Some("2s")
-        );
-        faults.clear_all();
-        assert_eq!(shown(&faults), [vec![], vec![]] as [Vec<String>; 2]);
-    }
-
-    #[test]
-    fn a_held_fault_gives_its_place_back_unless_somebody_took_it() {
-        let faults = Faults::none(Protocols::Both);
-        faults.set(placed("latency delay=1s")).unwrap();
-        let hold = faults.hold(placed("up latency delay=5s")).unwrap();
-        assert_eq!(shown(&faults)[0], ["latency delay=5s jitter=0s"]);
-        faults.release(hold);
-        assert_eq!(shown(&faults)[0], ["latency delay=1s jitter=0s"]);
-
-        let hold = faults.hold(placed("latency delay=5s")).unwrap();
-        faults.set(placed("down latency delay=7s")).unwrap();
-        faults.release(hold);
-        assert_eq!(shown(&faults)[0], ["latency delay=1s jitter=0s"]);
-        assert_eq!(shown(&faults)[1], ["latency delay=7s jitter=0s"]);
-
-        let hold = faults.hold(placed("cut")).unwrap();
-        faults.release(hold);
-        assert!(!faults.now().has(Kind::Cut, Direction::Up));
-    }
-
-    #[test]
-    fn what_could_have_no_effect_is_refused() {
-        let faults = Faults::none(Protocols::Udp);
-        assert_eq!(
-            faults.set(placed("slice")).unwrap_err().to_string(),
-            "slice is for TCP, and this proxy passes UDP only"
-        );
-        let faults = Faults::none(Protocols::Tcp);
-        assert_eq!(
-            faults.set(placed("rebind")).unwrap_err().to_string(),
-            "rebind is for UDP, and this proxy passes TCP only"
-        );
-        faults.set(placed("corrupt")).unwrap();
-    }
-}
+mod tests;

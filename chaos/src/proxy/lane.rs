@@ -62,6 +62,7 @@ impl Lane {
             fault,
             since,
             revision,
+            ..
         } in faults
         {
             let counted = |bytes| Counted { bytes, revision };

@@ -51,8 +51,8 @@ enum Act {
     ClearAll,
     Clear(Kind, Directions),
     Begin(Placed),
-    /// Until its [`Act::End`].
-    Hold(Placed),
+    /// For so long, until its [`Act::End`].
+    Hold(Placed, Duration),
 }
 
 const SHAPE: &str = "write: at TIME [for TIME] FAULT, at TIME clear [FAULT], or: repeat every TIME";
@@ -88,7 +88,7 @@ impl Timeline {
     /// With the first that cannot.
     pub fn check(&self, faults: &Faults) -> Result<(), TimelineError> {
         for (_, Step { line, act }) in &self.steps {
-            if let Act::Begin(placed) | Act::Hold(placed) = act {
+            if let Act::Begin(placed) | Act::Hold(placed, _) = act {
                 faults
                     .check(placed.fault.kind())
                     .map_err(|error| TimelineError {
@@ -154,7 +154,7 @@ impl Timeline {
                 if placed.fault.kind() == Kind::Rebind {
                     return Err("rebind happens once; leave out \"for\"".to_owned());
                 }
-                add(at, Act::Hold(placed));
+                add(at, Act::Hold(placed, lasts));
                 add(at + lasts, Act::End);
             }
             ("clear", "") => add(at, Act::ClearAll),
@@ -201,7 +201,7 @@ impl Step {
                 Ok(())
             }
             Act::Begin(placed) => faults.set(placed),
-            Act::Hold(placed) => faults.hold(placed).map(|hold| {
+            Act::Hold(placed, lasts) => faults.hold(placed, lasts).map(|hold| {
                 held.insert(self.line, hold);
             }),
         };

@@ -86,8 +86,8 @@ async fn faults_are_put_looked_at_and_deleted() {
 #[tokio::test]
 async fn a_fault_for_a_time_ends_by_itself() {
     let it = Controlled::start(Protocols::Both).await;
-    it.json("PUT", "/faults/cut?for=200ms", "").await;
-    assert!(it.bed.faults.now().has(Kind::Cut, Direction::Down));
+    let in_force = it.json("PUT", "/faults/cut?for=200ms", "").await;
+    assert!(in_force["down"]["cut"]["for"].is_string(), "{in_force}");
     wait_for("the end of the cut", || {
         !it.bed.faults.now().has(Kind::Cut, Direction::Down)
     })

@@ -15,7 +15,7 @@ use std::time::Duration;
 use relay::settings::{format_duration, parse_duration};
 use tokio::time::{Instant, sleep_until};
 
-use super::direction::Directions;
+use super::direction::{Direction, Directions};
 use super::fault::Placed;
 use super::faults::{Faults, Hold};
 use super::kind::Kind;
@@ -25,15 +25,29 @@ use super::kind::Kind;
 pub struct Timeline {
     /// By time.
     steps: Vec<(Duration, Step)>,
-    every: Option<Duration>,
+    repeat: Option<Repeat>,
 }
 
 /// What is wrong with a timeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub struct TimelineError {
+pub enum TimelineError {
+    /// Something that a line says.
+    #[error("line {line}: {why}")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// No line says anything.
+    #[error("nothing happens in it; {SHAPE}")]
+    Empty,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Repeat {
     line: usize,
-    why: String,
+    every: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,30 +69,33 @@ enum Act {
     Hold(Placed, Duration),
 }
 
+/// A shorter period would be nothing but work.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+
 const SHAPE: &str = "write: at TIME [for TIME] FAULT, at TIME clear [FAULT], or: repeat every TIME";
 
 impl Timeline {
     /// Reads a timeline. Empty lines, and what stands behind a `#`, say nothing.
     ///
     /// # Errors
-    /// With the line and what would be right there.
+    /// With the line and what would be right there; also if nothing is to happen.
     pub fn parse(text: &str) -> Result<Self, TimelineError> {
         let mut timeline = Self {
             steps: Vec::new(),
-            every: None,
+            repeat: None,
         };
         for (at, text) in text.lines().enumerate() {
             let line = at + 1;
             let text = text.split('#').next().unwrap_or_default();
             let read = timeline.read(line, text);
-            read.map_err(|why| TimelineError { line, why })?;
+            read.map_err(|why| TimelineError::Line { line, why })?;
         }
         // What ends makes room for what begins at the same time.
         let ends_first = |step: &Step| step.act != Act::End;
         timeline
             .steps
             .sort_by_key(|(time, step)| (*time, ends_first(step), step.line));
-        timeline.check_period()?;
+        timeline.check_whole()?;
         Ok(timeline)
     }
 
@@ -91,7 +108,7 @@ impl Timeline {
             if let Act::Begin(placed) | Act::Hold(placed, _) = act {
                 faults
                     .check(placed.fault.kind())
-                    .map_err(|error| TimelineError {
+                    .map_err(|error| TimelineError::Line {
                         line: *line,
                         why: error.to_string(),
                     })?;
@@ -109,8 +126,8 @@ impl Timeline {
                 sleep_until(begin + *time).await;
                 step.take(&faults, &mut held);
             }
-            match self.every {
-                Some(every) => begin += every,
+            match self.repeat {
+                Some(Repeat { every, .. }) => begin += every,
                 None => return,
             }
             tracing::info!("the timeline begins again");
@@ -132,10 +149,13 @@ impl Timeline {
                 };
                 let (every, rest) = time(rest)?;
                 match rest {
-                    "" if every.is_zero() => Err("a period is longer than 0s".to_owned()),
-                    "" if self.every.is_some() => Err("it is said twice how to repeat".to_owned()),
+                    "" if every < SHORTEST_PERIOD => {
+                        let least = format_duration(SHORTEST_PERIOD);
+                        Err(format!("a period is at least {least}"))
+                    }
+                    "" if self.repeat.is_some() => Err("it is said twice how to repeat".to_owned()),
                     "" => {
-                        self.every = Some(every);
+                        self.repeat = Some(Repeat { line, every });
                         Ok(())
                     }
                     more => Err(format!("\"{more}\" is too much here; {SHAPE}")),
@@ -150,6 +170,13 @@ impl Timeline {
         match first_word(text) {
             ("for", rest) => {
                 let (lasts, rest) = time(rest)?;
+                if lasts.is_zero() {
+                    return Err(
+                        "a fault lasts longer than 0s; leave out \"for 0s\" if it is for good"
+                            .to_owned(),
+                    );
+                }
+                check_clear(rest)?;
                 let placed: Placed = rest.parse().map_err(of)?;
                 if placed.fault.kind() == Kind::Rebind {
                     return Err("rebind happens once; leave out \"for\"".to_owned());
@@ -162,23 +189,31 @@ impl Timeline {
                 let placed: Placed = rest.parse().map_err(of)?;
                 add(at, Act::Clear(placed.fault.kind(), placed.directions));
             }
-            (_, _) => add(at, Act::Begin(text.parse().map_err(of)?)),
+            (_, _) => {
+                check_clear(text)?;
+                add(at, Act::Begin(text.parse().map_err(of)?));
+            }
         }
         Ok(())
     }
 
-    fn check_period(&self) -> Result<(), TimelineError> {
-        match (self.every, self.steps.last()) {
-            (Some(every), Some((last, step))) if *last > every => {
+    fn check_whole(&self) -> Result<(), TimelineError> {
+        match (self.repeat, self.steps.last()) {
+            (None, None) => Err(TimelineError::Empty),
+            (Some(Repeat { line, .. }), None) => Err(TimelineError::Line {
+                line,
+                why: format!("there is nothing to repeat; {SHAPE}"),
+            }),
+            (Some(Repeat { every, .. }), Some((last, step))) if *last > every => {
                 let why = format!(
                     "it goes on until {}, but all begins again every {}",
                     format_duration(*last),
                     format_duration(every)
                 );
                 let line = step.line;
-                Err(TimelineError { line, why })
+                Err(TimelineError::Line { line, why })
             }
-            (Some(_) | None, _) => Ok(()),
+            (_, Some(_)) => Ok(()),
         }
     }
 }
@@ -211,6 +246,27 @@ impl Step {
     }
 }
 
+/// `clear` stands right behind the time, and has none of its own.
+fn check_clear(text: &str) -> Result<(), String> {
+    let (first, rest) = first_word(text);
+    let (direction, words) = match first.parse::<Direction>() {
+        Ok(_) => (first, rest),
+        Err(_) => ("", text),
+    };
+    match (direction, first_word(words)) {
+        ("", ("clear", "")) => Err("to take all faults away, write: at TIME clear".to_owned()),
+        (direction, ("clear", fault)) => {
+            let fault = if fault.is_empty() { "FAULT" } else { fault };
+            let place = [direction, fault].join(" ");
+            let place = place.trim();
+            Err(format!(
+                "to take a fault away, write: at TIME clear {place}"
+            ))
+        }
+        (_, (_, _)) => Ok(()),
+    }
+}
+
 fn first_word(text: &str) -> (&str, &str) {
     let text = text.trim();
     match text.split_once(char::is_whitespace) {
@@ -229,97 +285,4 @@ fn of(error: impl ToString) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::direction::Direction;
-    use crate::proxy::faults::Protocols;
-
-    #[test]
-    fn steps_come_in_the_order_of_time() {
-        let timeline = Timeline::parse(
-            "# a bad link\n\
-             at 10s for 5s   cut          # all of it\n\
-             \n\
-             at 0s  up latency delay=80ms\n\
-             at 15s for 1s cut\n\
-             at 20s clear up latency\n\
-             at 21s clear\n\
-             repeat every 1m\n",
-        )
-        .unwrap();
-        let shown: Vec<_> = timeline
-            .steps
-            .iter()
-            .map(|(time, step)| (time.as_secs(), step.line))
-            .collect();
-        assert_eq!(
-            shown,
-            [(0, 4), (10, 2), (15, 2), (15, 5), (16, 5), (20, 6), (21, 7)]
-        );
-        assert_eq!(timeline.steps[2].1.act, Act::End);
-        assert_eq!(timeline.every, Some(Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn errors_say_the_line_and_what_would_be_right() {
-        for (text, error) in [
-            (
-                "\nin 5s cut",
-                "line 2: \"in\" begins no line; write: at TIME",
-            ),
-            ("at 5 cut", "line 1: \"5\" has no unit; write one of ms, s"),
-            ("at 5s", "line 1: no fault is named; write one such as"),
-            (
-                "at 5s cut for 3s",
-                "line 1: \"for\" is no parameter; write NAME=VALUE",
-            ),
-            ("at 5s for 3s rebind", "line 1: rebind happens once"),
-            ("repeat 5s", "line 1: write: at TIME [for TIME] FAULT"),
-            ("repeat every 5s now", "line 1: \"now\" is too much here"),
-            ("repeat every 0s", "line 1: a period is longer than 0s"),
-            (
-                "at 1s cut\nat 4s for 2s cut\nrepeat every 5s",
-                "line 2: it goes on until 6s, but all begins again every 5s",
-            ),
-        ] {
-            let found = Timeline::parse(text).unwrap_err().to_string();
-            assert!(found.starts_with(error), "{text}: {found}");
-        }
-        let slice = Timeline::parse("at 1s slice").unwrap();
-        let error = slice.check(&Faults::none(Protocols::Udp)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "line 1: slice is for TCP, and this proxy passes UDP only"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn faults_come_and_go_by_the_clock_again_and_again() {
-        let faults = Faults::none(Protocols::Both);
-        let text = "at 0s latency\nat 10s for 5s down cut\nat 18s clear\nrepeat every 20s";
-        let run = tokio::spawn(Timeline::parse(text).unwrap().run(faults.clone()));
-        let begin = Instant::now();
-        for period in 0..3 {
-            for (second, expected) in [
-                (1, "latency"),
-                (11, "latency cut"),
-                (16, "latency"),
-                (19, ""),
-            ] {
-                sleep_until(begin + Duration::from_secs(period * 20 + second)).await;
-                let now = faults.now();
-                let kinds: Vec<_> = now
-                    .faults(Direction::Down)
-                    .map(|fault| fault.kind().name())
-                    .collect();
-                assert_eq!(
-                    kinds.join(" "),
-                    expected,
-                    "at {second} s of period {period}"
-                );
-                assert!(!now.has(Kind::Cut, Direction::Up));
-            }
-        }
-        run.abort();
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use http::{Method, StatusCode};
 use relay::settings::{format_duration, parse_duration};
 use serde_json::Value;
@@ -89,11 +89,12 @@ async fn cut(args: &CutArgs) -> anyhow::Result<ExitCode> {
         watched = healing => watched?,
         () = stop.told() => {}
     }
+    let watched = heals.elapsed();
     progress.clear();
     let text = if args.json {
         format!("{}\n", story.json(heals - begun))
     } else {
-        story.text(heals - begun)
+        story.text(heals - begun, watched)
     };
     put(&text)?;
     Ok(match story.works_again {
@@ -104,6 +105,7 @@ async fn cut(args: &CutArgs) -> anyhow::Result<ExitCode> {
 
 /// A running `causeway quickstart --chaos`.
 struct Demo {
+    directory: PathBuf,
     proxy: AdminAddress,
     edge: AdminAddress,
     client: AdminAddress,
@@ -181,6 +183,7 @@ impl Demo {
                 .with_context(|| format!("{proxy} does not say where to ask: is this one build?"))
         };
         Ok(Self {
+            directory: args.dir.clone(),
             edge: address("edge_admin")?,
             client: address("client_admin")?,
             proxy,
@@ -199,13 +202,28 @@ impl Demo {
     }
 
     async fn tell(&self, method: Method, path: &str) -> anyhow::Result<()> {
-        match ask(&self.proxy, method, path, PATIENCE).await? {
+        let answer = ask(&self.proxy, method, path, PATIENCE).await;
+        match answer.map_err(|error| self.explain(error.into()))? {
             (StatusCode::OK, _) => Ok(()),
             (code, body) => Err(foreign(&self.proxy, path, code, &body).into()),
         }
     }
 
     async fn look(&self) -> anyhow::Result<Look> {
+        self.see().await.map_err(|error| self.explain(error))
+    }
+
+    /// It was there when it was found, so what has gone since then has ended.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast_ref::<FetchError>() {
+            Some(FetchError::Unreachable { .. } | FetchError::Broken { .. }) => {
+                anyhow!("the quickstart in {} has ended", self.directory.display())
+            }
+            Some(FetchError::Silent { .. } | FetchError::Foreign { .. }) | None => error,
+        }
+    }
+
+    async fn see(&self) -> anyhow::Result<Look> {
         let proxy = get(&self.proxy, "/status").await?;
         let edge = fetch(&self.edge).await?;
         let client = fetch(&self.client).await?;

@@ -63,15 +63,15 @@ pub(super) enum Phase {
 }
 
 impl Look {
-    /// With what has passed since the first look.
+    /// With what has passed since the first look; nothing, if a proxy counts anew.
     pub(super) fn line(&self, first: Passed) -> String {
         let sessions: Vec<_> = self.sessions.iter().map(Session::line).collect();
         let sessions = match sessions.as_slice() {
             [] => "no session".to_owned(),
             sessions => sessions.join("; "),
         };
-        let up = shown(self.passed.up - first.up);
-        let down = shown(self.passed.down - first.down);
+        let up = shown(self.passed.up.saturating_sub(first.up));
+        let down = shown(self.passed.down.saturating_sub(first.down));
         let client = match &self.client {
             Some(why) => format!("; client: {why}"),
             None => String::new(),
@@ -142,7 +142,8 @@ impl Story {
         }
     }
 
-    pub(super) fn text(&self, cut: Duration) -> String {
+    /// Of a cut that lasted so long, and was watched so long when it was over.
+    pub(super) fn text(&self, cut: Duration, watched: Duration) -> String {
         let fate = match (self.given_up, self.ended) {
             (None, _) => "no session was given up".to_owned(),
             (Some(given_up), ended) => {
@@ -162,7 +163,7 @@ impl Story {
             ),
             None => format!(
                 "{} after it was over the tunnel does not work yet",
-                seconds(HEALING)
+                seconds(watched)
             ),
         };
         format!(
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(story.works_again, None, "nothing has passed since then");
         story.see(&look(&[old.clone(), moved.clone()], 6), at(31), healed);
         assert_eq!(
-            story.text(30 * SECOND),
+            story.text(30 * SECOND, 2 * SECOND),
             "cut for 30.0 s; no session was given up\n\
              bytes pass again since 1.0 s after it was over\n\
              streams: 2 when it was cut, 3 now\n"
@@ -247,7 +248,7 @@ mod tests {
         story.see(&look(std::slice::from_ref(&moved), 0), at(30), healed);
         story.see(&look(&[moved], 1), at(32), healed);
         assert_eq!(
-            story.text(30 * SECOND),
+            story.text(30 * SECOND, 2 * SECOND),
             "cut for 30.0 s; a session was given up 16.0 s after the cut began: its 2 streams have ended with an error\n\
              bytes pass again since 2.0 s after it was over\n\
              streams: 2 when it was cut, 1 now\n"
@@ -266,7 +267,16 @@ mod tests {
             there.client = Some("no session".to_owned());
             story.see(&there, begun + SECOND, healed);
         }
-        assert!(story.text(SECOND).contains("does not work yet"));
+        let text = story.text(SECOND, 3 * SECOND);
+        let end = "\n3.0 s after it was over the tunnel does not work yet\n";
+        assert!(text.contains(end), "{text}");
+    }
+
+    #[test]
+    fn a_proxy_that_counts_anew_has_passed_nothing() {
+        let first = look(&[], 2048).passed;
+        let line = look(&[], 5).line(first);
+        assert_eq!(line, "no session; passed 0 B up, 0 B down");
     }
 
     #[test]

@@ -78,14 +78,15 @@ fn a_session_that_is_given_up_ends_its_streams_with_an_error() {
     let (mut quickstart, _, _) = demo(directory.path());
     quickstart.interrupt();
     quickstart.exit_code();
-    // The edge gives up sooner than it does by default, so that this does not take as long.
+    // The edge gives up sooner than it does by default, so that this does not take as long; but not
+    // because a busy machine lets it wait.
     let file = directory.path().join("edge.toml");
     let text = fs::read_to_string(&file).unwrap();
-    let impatient = "[session]\nping_interval = \"200ms\"\ndead_after = \"1s\"\nidle_ping_interval = \"200ms\"\nidle_dead_after = \"1s\"\n";
+    let impatient = "[session]\nping_interval = \"200ms\"\ndead_after = \"5s\"\nidle_ping_interval = \"200ms\"\nidle_dead_after = \"5s\"\n";
     fs::write(&file, text.replace("[session]\n", impatient)).unwrap();
 
     let (_quickstart, _, mut stream) = demo(directory.path());
-    let (code, text, lines) = cut(directory.path(), &["6s"]);
+    let (code, text, lines) = cut(directory.path(), &["15s"]);
     assert_eq!(code, Some(0), "{lines}{text}");
     assert!(
         text.contains("its stream has ended with an error") && text.contains("bytes pass again"),
@@ -93,6 +94,28 @@ fn a_session_that_is_given_up_ends_its_streams_with_an_error() {
     );
     let error = stream.read(&mut [0; 1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_demo_that_ends_meanwhile_is_said_to_have_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut quickstart, _, _stream) = demo(directory.path());
+    let mut command = causeway();
+    command.args(["chaos", "cut", "10m", "--dir"]);
+    command.arg(directory.path()).stderr(Stdio::piped());
+    let mut cutting = command.spawn().unwrap();
+    let mut lines = BufReader::new(cutting.stderr.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with("cut, "), "{line}");
+    quickstart.interrupt();
+    assert_eq!(quickstart.exit_code(), Some(0));
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert_eq!(cutting.wait().unwrap().code(), Some(1), "{rest}");
+    let directory = directory.path().display();
+    let end = format!("the quickstart in {directory} has ended\n");
+    assert!(rest.ends_with(&end), "{rest}");
 }
 
 #[test]

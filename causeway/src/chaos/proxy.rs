@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use ::chaos::proxy::control::{Control, ControlError, Handle};
 use ::chaos::proxy::{Faults, Options, Placed, Protocols, Proxy, Timeline};
 use anyhow::Context;
-use relay::settings::{HostPort, ListenAddr, format_size, parse_size};
+use relay::settings::{Host, HostPort, ListenAddr, format_size, parse_size};
 use serde_json::json;
 
 use crate::check::EXIT_CONFIGURATION;
@@ -95,11 +95,6 @@ pub(super) fn run(args: ProxyArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::new()?;
-    let control = match Control::bind(&args.control) {
-        Ok(control) => control,
-        Err(error @ ControlError::NotLocal(_)) => return Ok(refuse(&error.to_string())),
-        Err(error @ ControlError::Bind(_)) => return Err(error.into()),
-    };
     let protocols = match (args.tcp, args.udp) {
         (true, _) => Protocols::Tcp,
         (_, true) => Protocols::Udp,
@@ -110,18 +105,22 @@ async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
         buffer: args.buffer,
         max_connections: usize::try_from(args.max_connections).unwrap_or(usize::MAX),
     };
-    let proxy = Proxy::bind(args.listen, args.to.clone(), protocols, options)?;
-    let faults = proxy.faults();
-    for fault in &args.fault {
-        if let Err(error) = faults.set(*fault) {
-            return Ok(refuse(&format!("--fault '{fault}': {error}")));
-        }
-    }
-    let timeline = match args.timeline.as_deref().map(|file| read(file, &faults)) {
-        None => None,
-        Some(Ok(timeline)) => Some(timeline),
-        Some(Err(wrong)) => return Ok(refuse(&wrong)),
+    let (faults, timeline) = match prepare(&args, protocols) {
+        Ok(prepared) => prepared,
+        Err(wrong) => return Ok(refuse(&wrong)),
     };
+    let control = match Control::bind(&args.control, "--control") {
+        Ok(control) => control,
+        Err(error @ ControlError::NotLocal { .. }) => return Ok(refuse(&error.to_string())),
+        Err(error @ ControlError::Bind(_)) => return Err(error.into()),
+    };
+    let proxy = Proxy::bind(
+        args.listen,
+        args.to.clone(),
+        faults.clone(),
+        options,
+        "--listen",
+    )?;
     let begun = Begun {
         listen: proxy.address(),
         to: &args.to,
@@ -235,6 +234,36 @@ Ctrl-C stops it.
     }
 }
 
+/// What can be wrong without anything being bound.
+fn prepare(args: &ProxyArgs, protocols: Protocols) -> Result<(Faults, Option<Timeline>), String> {
+    if leads_to(args.listen, &args.to) {
+        return Err(format!(
+            "--to {} is where --listen is: write where the server listens, and another port for --listen",
+            args.to
+        ));
+    }
+    let faults = Faults::none(protocols);
+    for fault in &args.fault {
+        faults
+            .set(*fault)
+            .map_err(|error| format!("--fault '{fault}': {error}"))?;
+    }
+    let file = args.timeline.as_deref();
+    let timeline = file.map(|file| read(file, &faults)).transpose()?;
+    Ok((faults, timeline))
+}
+
+/// Whether who dials there reaches who listens there.
+fn leads_to(listen: SocketAddr, to: &HostPort) -> bool {
+    match to.host {
+        Host::Ip(to_ip) => {
+            let to = SocketAddr::new(to_ip, to.port);
+            ListenAddr::Ip(to).overlaps(&ListenAddr::Ip(listen))
+        }
+        Host::Name(_) => false,
+    }
+}
+
 fn read(file: &Path, faults: &Faults) -> Result<Timeline, String> {
     let name = file.display();
     let text = fs::read_to_string(file).map_err(|error| format!("--timeline {name}: {error}"))?;
@@ -290,47 +319,4 @@ fn buffer(text: &str) -> Result<usize, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_can_be_copied() {
-        let to = "db.internal:6379".parse().unwrap();
-        let faults = ["up cut".parse().unwrap(), "latency".parse().unwrap()];
-        let mut begun = Begun {
-            listen: "127.0.0.1:6380".parse().unwrap(),
-            to: &to,
-            protocols: Protocols::Both,
-            control: ListenAddr::Ip("127.0.0.1:4711".parse().unwrap()),
-            seed: 7,
-            faults: &faults,
-        };
-        let text = begun.text();
-        for line in [
-            "passes  TCP and UDP at 127.0.0.1:6380 to db.internal:6379\n",
-            "faults  up cut, latency delay=100ms jitter=0s\n",
-            "curl 'http://127.0.0.1:4711/faults/latency' -X PUT -d '{\"delay\": \"250ms\"}'\n",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
-        begun.control = ListenAddr::Unix("/run/chaos.sock".into());
-        assert!(
-            begun
-                .text()
-                .contains("curl --unix-socket /run/chaos.sock 'http://localhost/connections'\n")
-        );
-        assert!(
-            begun
-                .json()
-                .contains("\"control\":\"unix:/run/chaos.sock\"")
-        );
-    }
-
-    #[test]
-    fn buffers_have_bounds() {
-        assert_eq!(buffer(BUFFER), Ok(1 << 20));
-        assert_eq!(buffer("1KiB"), Err("from 16KiB to 1GiB".to_owned()));
-        assert_eq!(shown(10), "10 B");
-        assert_eq!(shown(1536), "1.5 KiB");
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ::chaos::proxy::control::{Control, Handle};
-use ::chaos::proxy::{Options, Protocols, Proxy};
+use ::chaos::proxy::{Faults, Options, Protocols, Proxy};
 use relay::settings::ListenAddr;
 use tokio::task::JoinSet;
 
@@ -38,9 +38,10 @@ impl Line {
         let socket = socket.map_err(|error| {
             failed(error.to_string()).hint("take a directory with a shorter name: --dir")
         })?;
-        let control = Control::bind(&socket).map_err(|error| failed(error.to_string()))?;
+        let control = Control::bind(&socket, "--dir").map_err(|error| failed(error.to_string()))?;
         let options = Options::default();
-        let proxy = Proxy::bind(listen, to, Protocols::Both, options).map_err(|error| {
+        let faults = Faults::none(Protocols::Both);
+        let proxy = Proxy::bind(listen, to, faults, options, "--tunnel").map_err(|error| {
             failed(error.to_string())
                 .hint("--tunnel says where it listens; port 0 takes a free one")
         })?;

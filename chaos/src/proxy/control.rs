@@ -80,9 +80,14 @@ pub struct Control {
 pub enum ControlError {
     /// Others than this machine would reach it.
     #[error(
-        "--control {0}: whoever reaches it decides about the traffic, so it must be a loopback address or unix:/path"
+        "{key} {address}: whoever reaches it decides about the traffic, so it must be a loopback address or unix:/path"
     )]
-    NotLocal(ListenAddr),
+    NotLocal {
+        /// Where.
+        address: ListenAddr,
+        /// What says where.
+        key: &'static str,
+    },
     /// The system refused.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -98,15 +103,17 @@ struct Told {
 }
 
 impl Control {
-    /// Binds without answering yet. Call it within the runtime that will serve.
+    /// Binds without answering yet. Call it within the runtime that will serve. `key` is the
+    /// argument that an error tells to change.
     ///
     /// # Errors
     /// If the address is not local, or cannot be bound.
-    pub fn bind(address: &ListenAddr) -> Result<Self, ControlError> {
+    pub fn bind(address: &ListenAddr, key: &'static str) -> Result<Self, ControlError> {
         if !address.is_local() {
-            return Err(ControlError::NotLocal(address.clone()));
+            let address = address.clone();
+            return Err(ControlError::NotLocal { address, key });
         }
-        let listener = Listener::bind(address, "--control")?;
+        let listener = Listener::bind(address, key)?;
         Ok(Self { listener })
     }
 

@@ -93,6 +93,11 @@ impl Faults {
         }))
     }
 
+    /// What the proxy passes on whose faults these are.
+    pub fn protocols(&self) -> Protocols {
+        self.0.protocols
+    }
+
     /// Puts a fault in force, in place of all of the same kind.
     ///
     /// # Errors

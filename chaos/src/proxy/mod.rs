@@ -95,10 +95,12 @@ pub enum ProxyError {
     #[error(transparent)]
     Tcp(#[from] BindError),
     /// UDP cannot be received.
-    #[error("cannot receive UDP on {address}: {error}; take another port with --listen")]
+    #[error("cannot receive UDP on {address}: {error}; take another port with {key}")]
     Udp {
         /// Where.
         address: SocketAddr,
+        /// What says where.
+        key: &'static str,
         /// What the system said.
         error: io::Error,
     },
@@ -115,25 +117,27 @@ impl Default for Options {
 }
 
 impl Proxy {
-    /// Binds without passing anything on yet. Call it within the runtime that will run it. Port 0
-    /// takes a free one, the same for TCP and UDP.
+    /// Binds without passing anything on yet, for the protocols that the faults are for. Call it
+    /// within the runtime that will run it. Port 0 takes a free one, the same for TCP and UDP. `key`
+    /// is the argument that an error tells to change.
     ///
     /// # Errors
     /// If the address is taken, is not this machine's, or may not be used.
     pub fn bind(
         listen: SocketAddr,
         to: HostPort,
-        protocols: Protocols,
+        faults: Faults,
         options: Options,
+        key: &'static str,
     ) -> Result<Self, ProxyError> {
-        let (address, tcp, udp) = bind(listen, protocols)?;
+        let (address, tcp, udp) = bind(listen, faults.protocols(), key)?;
         Ok(Self {
             address,
             tcp,
             udp,
             passing: Passing {
                 to,
-                faults: Faults::none(protocols),
+                faults,
                 ledger: Ledger::default(),
                 options,
             },
@@ -190,11 +194,11 @@ impl Observer {
 
 type Bound = (SocketAddr, Option<Listener>, Option<UdpSocket>);
 
-fn bind(listen: SocketAddr, protocols: Protocols) -> Result<Bound, ProxyError> {
+fn bind(listen: SocketAddr, protocols: Protocols, key: &'static str) -> Result<Bound, ProxyError> {
     let mut looked_at = 1;
     loop {
         let (tcp, address) = if protocols.has_tcp() {
-            let listener = Listener::bind(&ListenAddr::Ip(listen), "--listen")?;
+            let listener = Listener::bind(&ListenAddr::Ip(listen), key)?;
             let address = match listener.address() {
                 ListenAddr::Ip(address) => address,
                 ListenAddr::Unix(_) => listen,
@@ -210,7 +214,13 @@ fn bind(listen: SocketAddr, protocols: Protocols) -> Result<Bound, ProxyError> {
             Ok((socket, address)) => return Ok((address, tcp, Some(socket))),
             // A port that is free for TCP may be taken for UDP: another one, if any will do.
             Err(_) if listen.port() == 0 && looked_at < PORTS => looked_at += 1,
-            Err(error) => return Err(ProxyError::Udp { address, error }),
+            Err(error) => {
+                return Err(ProxyError::Udp {
+                    address,
+                    key,
+                    error,
+                });
+            }
         }
     }
 }

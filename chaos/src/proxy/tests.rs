@@ -36,7 +36,8 @@ impl Bed {
 
     fn with(to: SocketAddr, protocols: Protocols, options: Options) -> Self {
         let to = to.to_string().parse().unwrap();
-        let proxy = Proxy::bind(loopback(), to, protocols, options).unwrap();
+        let proxy =
+            Proxy::bind(loopback(), to, Faults::none(protocols), options, "--listen").unwrap();
         Self {
             address: proxy.address(),
             faults: proxy.faults(),

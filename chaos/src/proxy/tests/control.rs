@@ -15,8 +15,9 @@ impl Controlled {
     async fn start(protocols: Protocols) -> Self {
         let (_listener, to) = server().await;
         let to = to.to_string().parse().unwrap();
-        let proxy = Proxy::bind(loopback(), to, protocols, Options::default()).unwrap();
-        let control = Control::bind(&ListenAddr::Ip(loopback())).unwrap();
+        let faults = Faults::none(protocols);
+        let proxy = Proxy::bind(loopback(), to, faults, Options::default(), "--listen").unwrap();
+        let control = Control::bind(&ListenAddr::Ip(loopback()), "--control").unwrap();
         let ListenAddr::Ip(address) = control.address() else {
             panic!("it is bound to an address");
         };
@@ -195,7 +196,31 @@ async fn refusals_say_what_would_be_right() {
 #[test]
 fn control_is_for_this_machine_only() {
     let address = "0.0.0.0:0".parse().unwrap();
-    let error = Control::bind(&ListenAddr::Ip(address)).unwrap_err();
-    assert!(matches!(error, ControlError::NotLocal(_)));
-    assert!(error.to_string().contains("loopback"), "{error}");
+    let error = Control::bind(&ListenAddr::Ip(address), "--here").unwrap_err();
+    assert!(matches!(error, ControlError::NotLocal { .. }));
+    let error = error.to_string();
+    assert!(
+        error.starts_with("--here 0.0.0.0:0: whoever reaches it"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_taken_is_told_with_the_argument_to_change() {
+    let udp = UdpSocket::bind(loopback()).await.unwrap();
+    let taken = udp.local_addr().unwrap();
+    let (_listener, to) = server().await;
+    let to = to.to_string().parse().unwrap();
+    let faults = Faults::none(Protocols::Udp);
+    let error = Proxy::bind(taken, to, faults, Options::default(), "--tunnel").unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.ends_with("take another port with --tunnel"),
+        "{error}"
+    );
+
+    let (_listener, taken) = server().await;
+    let error = Control::bind(&ListenAddr::Ip(taken), "--dir").unwrap_err();
+    let error = error.to_string();
+    assert!(error.ends_with("or set --dir"), "{error}");
 }

@@ -15,6 +15,7 @@
 //! page can come here by a name of its own.
 
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use relay::pump::Socket;
 use relay::settings::{ListenAddr, parse_duration};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::direction::{Direction, Directions};
 use super::fault::{Fault, Placed};
@@ -128,18 +129,21 @@ impl Control {
             ListenAddr::Ip(_) => true,
             ListenAddr::Unix(_) => false,
         };
-        let router = router(told.0, over_tcp);
+        self.answer(router(told.0, over_tcp)).await;
+    }
+
+    async fn answer(self, router: Router) {
         let mut peers = JoinSet::new();
         loop {
             if peers.len() >= CONNECTIONS {
-                peers.join_next().await;
+                surface(peers.join_next().await);
             }
             tokio::select! {
                 (socket, _) = self.listener.accept() => match socket {
                     Socket::Tcp(io) => drop(peers.spawn(converse(io, router.clone()))),
                     Socket::Unix(io) => drop(peers.spawn(converse(io, router.clone()))),
                 },
-                Some(_) = peers.join_next() => {}
+                Some(ended) = peers.join_next() => surface(Some(ended)),
             }
         }
     }
@@ -172,6 +176,16 @@ impl Handle {
             about.extend(more);
         }
         self
+    }
+}
+
+/// A panic of a task is one of whoever waits for it.
+fn surface(ended: Option<Result<(), JoinError>>) {
+    if let Some(Err(error)) = ended {
+        match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(cancelled) => drop(cancelled),
+        }
     }
 }
 
@@ -283,7 +297,9 @@ async fn set(
         Ok(Some((hold, lasts))) => {
             let faults = told.faults.clone();
             let mut ending = told.ending.lock();
-            while ending.try_join_next().is_some() {}
+            while let Some(ended) = ending.try_join_next() {
+                surface(Some(ended));
+            }
             // Not within this request: whoever asked may be gone by then, and it shall end all the same.
             ending.spawn(async move {
                 tokio::time::sleep(lasts).await;

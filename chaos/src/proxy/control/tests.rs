@@ -1,3 +1,6 @@
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
 use super::*;
 
 #[test]
@@ -25,4 +28,22 @@ fn a_query_says_for_how_long() {
         assert_eq!(read(query), None, "{query}");
     }
     assert!(lasts("for=5s", Kind::Rebind).is_err());
+}
+
+#[tokio::test]
+async fn a_panic_of_a_connection_is_not_lost() {
+    async fn breaks() -> &'static str {
+        panic!("on purpose");
+    }
+    let address = "127.0.0.1:0".parse().unwrap();
+    let control = Control::bind(&ListenAddr::Ip(address), "--control").unwrap();
+    let ListenAddr::Ip(address) = control.address() else {
+        panic!("it is bound to an address");
+    };
+    let serving = tokio::spawn(control.answer(Router::new().route("/", get(breaks))));
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    caller.write_all(request).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), serving).await;
+    assert!(ended.expect("it goes on").unwrap_err().is_panic());
 }

@@ -62,6 +62,15 @@ impl Line {
         self.listen
     }
 
+    /// Waits until it does not lead anywhere any more, which is a fault of its own. Cancel-safe.
+    pub(super) async fn broke(&mut self) -> Failure {
+        let why = match self.running.join_next().await {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) | None => "it has ended by itself".to_owned(),
+        };
+        Failure::new(Step::Line, why)
+    }
+
     /// From now on faults can be set, and whoever does can see what they do.
     pub(super) fn controlled(&mut self, edge: &AdminAddress, client: &AdminAddress) {
         if let Some(control) = self.control.take() {

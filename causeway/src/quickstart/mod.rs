@@ -29,6 +29,7 @@ use crate::config::Kind;
 use crate::pair::{Author, Directory, Failure, Pair, Progress, Stop, Style};
 use bring_up::bring_up;
 pub(crate) use line::CONTROL_SOCKET;
+use line::Line;
 use plan::{Plan, Service};
 use report::Report;
 
@@ -92,10 +93,11 @@ pub(crate) fn run(args: QuickstartArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut stop = Stop::new()?;
         let mut pair = Pair::default();
+        let mut line = None;
         let progress = Progress::new();
         let ended = tokio::select! {
             () = stop.told() => Ended::Told,
-            failure = demo(&plan, &directory, &mut pair, &progress, args.json) => Ended::Failed(failure),
+            failure = demo(&plan, &directory, &mut pair, &mut line, &progress, args.json) => Ended::Failed(failure),
         };
         progress.clear();
         if let Ended::Failed(failure) = &ended {
@@ -109,6 +111,8 @@ pub(crate) fn run(args: QuickstartArgs) -> anyhow::Result<ExitCode> {
             }
             progress.clear();
         }
+        // Edge and client have said by way of it that they leave.
+        drop(line);
         Ok(match ended {
             Ended::Told => ExitCode::SUCCESS,
             Ended::Failed(failure) => failure.exit_code(),
@@ -133,18 +137,28 @@ async fn demo(
     plan: &Plan,
     directory: &Directory,
     pair: &mut Pair,
+    line: &mut Option<Line>,
     progress: &Progress,
     json: bool,
 ) -> Failure {
-    let mut line = None;
-    match bring_up(plan, directory, pair, &mut line, progress).await {
+    match bring_up(plan, directory, pair, line, progress).await {
         Err(failure) => failure,
         Ok(report) => {
             progress.clear();
             show(&report, progress, json);
-            let (kind, error) = pair.died().await;
-            Failure::died(kind, &error, &directory.log(kind))
+            tokio::select! {
+                (kind, error) = pair.died() => Failure::died(kind, &error, &directory.log(kind)),
+                failure = broke(line) => failure,
+            }
         }
+    }
+}
+
+/// Cancel-safe. What is not there does not break.
+async fn broke(line: &mut Option<Line>) -> Failure {
+    match line {
+        Some(line) => line.broke().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -146,11 +146,11 @@ impl Plan {
         if self.has_http() {
             explain("--http", self.http, TcpListener::bind(self.http).map(drop))?;
         }
-        explain(
-            "--tunnel",
-            self.line.unwrap_or(self.tunnel),
-            UdpSocket::bind(self.line.unwrap_or(self.tunnel)).map(drop),
-        )
+        let tunnel = self.line.unwrap_or(self.tunnel);
+        if self.line.is_some() {
+            explain("--tunnel", tunnel, TcpListener::bind(tunnel).map(drop))?;
+        }
+        explain("--tunnel", tunnel, UdpSocket::bind(tunnel).map(drop))
     }
 }
 
@@ -325,5 +325,14 @@ mod tests {
         let begin = format!("--http {}: another program listens there", plan.http);
         assert!(error.starts_with(&begin), "{error}");
         assert!(error.contains("--http 127.0.0.1:0 takes"), "{error}");
+
+        let mut plan = self::plan(&[], &[]).unwrap().behind_a_proxy();
+        plan.line = Some(other.local_addr().unwrap());
+        let error = plan.check_ports().unwrap_err().to_string();
+        let begin = format!(
+            "--tunnel {}: another program listens there",
+            other.local_addr().unwrap()
+        );
+        assert!(error.starts_with(&begin), "{error}");
     }
 }

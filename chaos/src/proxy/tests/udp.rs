@@ -18,6 +18,20 @@ async fn echo() -> SocketAddr {
     address
 }
 
+/// A port that was free for TCP and for UDP.
+async fn server_of_both() -> (TcpListener, UdpSocket, SocketAddr) {
+    let mut taken = Vec::new();
+    loop {
+        let (listener, to) = server().await;
+        match UdpSocket::bind(to).await {
+            Ok(udp) => return (listener, udp, to),
+            // Held, so that the next one is another.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken.push(listener),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 async fn caller(bed: &Bed) -> UdpSocket {
     let socket = UdpSocket::bind(loopback()).await.unwrap();
     socket.connect(bed.address).await.unwrap();
@@ -51,8 +65,7 @@ async fn datagrams_pass_whole_and_each_caller_has_its_own_port() {
 
 #[tokio::test]
 async fn one_port_number_serves_tcp_and_udp() {
-    let (listener, to) = server().await;
-    let udp = UdpSocket::bind(to).await.unwrap();
+    let (listener, udp, to) = server_of_both().await;
     let bed = Bed::before(to, Protocols::Both);
     let (mut tcp, mut served) = pair(&bed, &listener).await;
     round_trip(&mut tcp, &mut served).await;

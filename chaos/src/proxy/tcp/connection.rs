@@ -46,30 +46,27 @@ enum Ending {
 }
 
 impl Connection {
-    /// Passes on until it is over. Not cancel-safe: dropping it closes both sockets.
+    /// Passes on until it is over. Not cancel-safe: dropping it resets both sides, also if that is
+    /// because the process ends, so that what broke off never looks complete.
     pub(super) async fn run(mut self) {
+        reset_on_close(&self.caller);
+        reset_on_close(&self.server);
         let ending = self.pass().await;
         tracing::debug!(number = self.entry.number, ?ending, "connection over");
         match ending {
-            Ending::Finished => {}
-            Ending::Broken => {
-                reset_on_close(&self.caller);
-                reset_on_close(&self.server);
+            Ending::Finished => {
+                end_on_close(&self.caller);
+                end_on_close(&self.server);
             }
+            Ending::Broken => {}
             Ending::Closed(Close::Reset) => {
                 let sides = [
                     (self.server, self.up.resets()),
                     (self.caller, self.down.resets()),
                 ];
-                let mut rest = Vec::new();
-                for (socket, resets) in sides {
-                    if resets {
-                        reset_on_close(&socket);
-                    } else {
-                        rest.push(socket);
-                    }
-                }
+                let rest = sides.into_iter().filter(|(_, resets)| !resets);
                 // Who is not reset sees an end.
+                let mut rest: Vec<_> = rest.map(|(socket, _)| socket).collect();
                 farewell(&mut rest).await;
             }
             Ending::Closed(Close::Finished) => farewell(&mut [self.caller, self.server]).await,
@@ -233,9 +230,16 @@ pub(super) fn reset_on_close(socket: &TcpStream) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Closing sends FIN, after all that was written.
+fn end_on_close(socket: &TcpStream) {
+    // A socket that refuses is closed already.
+    let _ = SockRef::from(socket).set_linger(None);
+}
+
 /// Ends what is sent, and takes in what still comes for a moment.
 async fn farewell(sockets: &mut [TcpStream]) {
     for socket in &mut *sockets {
+        end_on_close(socket);
         // Whoever is gone needs no end.
         let _ = socket.shutdown().await;
     }

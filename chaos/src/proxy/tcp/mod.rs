@@ -23,7 +23,7 @@ use pipe::Pipe;
 /// How long the server may take to accept a connection.
 const DIALLING: Duration = Duration::from_secs(10);
 
-/// Accepts until dropped, and then drops all connections.
+/// Accepts until dropped, which resets all connections.
 ///
 /// A handshake needs both ways: while either is cut nobody is accepted, and callers wait in the
 /// system's backlog, as they do when there are as many connections as there may be.
@@ -45,6 +45,8 @@ pub(super) async fn accept(listener: Listener, passing: Passing) {
             changed = faults.changed() => if changed.is_err() { return },
             (socket, caller) = listener.accept() => {
                 if let (Socket::Tcp(socket), Some(caller)) = (socket, caller) {
+                    // Before anything else, since the proxy may stop at any time.
+                    reset_on_close(&socket);
                     let number = passing.ledger.next_number();
                     let serving = serve(passing.clone(), number, socket, caller, place);
                     connections.spawn(serving);
@@ -71,7 +73,6 @@ async fn serve(
         Err(error) => {
             tracing::warn!(to = %passing.to, %error, "cannot connect to the server, so its caller is reset");
             passing.ledger.refused();
-            reset_on_close(&caller);
             return;
         }
     };
@@ -80,7 +81,6 @@ async fn serve(
     let local = nodelay.and_then(|()| server.local_addr());
     let Ok(local) = local else {
         // One of both has hung up already.
-        reset_on_close(&caller);
         return;
     };
     let mut faults = passing.faults.watch();

@@ -63,6 +63,19 @@ async fn a_reset_after_an_end_reaches_the_other_side_as_well() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_stops_resets_both_sides() {
+    let (listener, to) = server().await;
+    let bed = Bed::before(to, Protocols::Tcp);
+    let (mut caller, mut served) = pair(&bed, &listener).await;
+    round_trip(&mut caller, &mut served).await;
+    drop(bed);
+    for side in [&mut caller, &mut served] {
+        let error = read_all(side).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_resets_its_callers() {
     let (listener, to) = server().await;
     drop(listener);

@@ -148,7 +148,7 @@ impl Connection {
                     };
                     match read {
                         Ok(0) => pipe.handle_end(now, End::Finished),
-                        Ok(_) => pipe.handle_bytes(now, buffer.split()),
+                        Ok(_) => pipe.handle_bytes(now, taken(buffer)),
                         Err(_) => pipe.handle_end(now, End::Reset),
                     }
                 }
@@ -188,6 +188,14 @@ async fn read(from: &mut ReadHalf<'_>, buffer: &mut BytesMut, pipe: &Pipe) -> io
             limited.read_buf(buffer).await
         }
     }
+}
+
+/// What was read, in memory of its own: a part of the buffer would keep all of it, however little is
+/// counted as waiting.
+fn taken(buffer: &mut BytesMut) -> BytesMut {
+    let bytes = BytesMut::from(&buffer[..]);
+    buffer.clear();
+    bytes
 }
 
 /// Waits until the connection is reset. Cancel-safe.
@@ -247,5 +255,19 @@ async fn farewell(sockets: &mut [TcpStream]) {
         let mut rest = vec![0; CHUNK];
         let drain = async { while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
         let _ = timeout(FAREWELL, drain).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_keeps_no_more_memory_than_its_bytes() {
+        let mut buffer = BytesMut::with_capacity(CHUNK);
+        buffer.extend_from_slice(b"x");
+        let waiting = taken(&mut buffer);
+        assert_eq!(&waiting[..], b"x");
+        assert!(buffer.is_empty() && buffer.try_reclaim(CHUNK));
     }
 }

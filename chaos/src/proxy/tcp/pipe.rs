@@ -36,6 +36,7 @@ pub(super) struct Pipe {
     last_due: Instant,
     /// Between two slices.
     not_before: Instant,
+    last_written: Instant,
     /// Towards a truncation.
     truncation: Count,
     /// Towards a reset.
@@ -125,6 +126,7 @@ impl Pipe {
             queued: 0,
             last_due: now,
             not_before: now,
+            last_written: now,
             truncation: Count::default(),
             reset: Count::default(),
             reading: Reading::Open,
@@ -196,6 +198,7 @@ impl Pipe {
 
     /// So many of the bytes that were to be written are.
     pub(super) fn wrote(&mut self, now: Instant, count: usize) {
+        self.last_written = now;
         if let Some(bandwidth) = self.lane.bandwidth {
             self.throttle.take(now, count, bandwidth.rate);
         }
@@ -281,7 +284,7 @@ impl Pipe {
             What::Bytes(bytes) => bytes,
             What::End(end) => {
                 let due = match (end, self.lane.slow_close) {
-                    (End::Finished, Some(delay)) => *due + delay,
+                    (End::Finished, Some(delay)) => (*due).max(self.last_written) + delay,
                     (End::Finished | End::Reset, _) => *due,
                 };
                 return if now < due {

@@ -162,6 +162,25 @@ fn a_slow_close_holds_the_end_only() {
 }
 
 #[test]
+fn a_slow_close_counts_from_the_last_byte_also_on_a_slow_link() {
+    let mut run = Run::with(&["slow-close delay=50ms", "bandwidth rate=100000"]);
+    run.read(&[0; 10_000]);
+    run.pipe.handle_end(run.now, End::Finished);
+    while run.out.len() < 10_000 {
+        let Next::Wait(until) = run.drain() else {
+            panic!("the end came before the bytes");
+        };
+        if run.out.len() < 10_000 {
+            run.now = until;
+        }
+    }
+    // The last piece went at 80 ms.
+    assert_eq!(run.waits(), 130);
+    run.pass_ms(50);
+    assert_eq!(run.drain(), Next::End(End::Finished));
+}
+
+#[test]
 fn a_truncation_counts_from_when_it_was_set() {
     let mut run = Run::with(&[]);
     run.read(b"before");

@@ -1,4 +1,12 @@
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use tokio::net::UdpSocket;
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
 
@@ -186,17 +194,94 @@ async fn rebinding_changes_the_port_that_the_server_sees() {
 }
 
 #[tokio::test]
-async fn callers_beyond_the_most_are_not_heard() {
+async fn the_caller_that_was_silent_longest_makes_room() {
+    let (warnings, _guard) = Warnings::collect();
     let options = Options {
-        max_connections: 1,
+        max_connections: 2,
         ..Options::default()
     };
     let bed = Bed::with(echo().await, Protocols::Udp, options);
     let [one, other] = [caller(&bed).await, caller(&bed).await];
-    one.send(b"1").await.unwrap();
-    assert_eq!(answer(&one).await.1, b"1");
-    other.send(b"2").await.unwrap();
-    wait_for("its refusal", || bed.observer.totals().refused == 1).await;
-    one.send(b"still").await.unwrap();
-    assert_eq!(answer(&one).await.1, b"still");
+    let sees = async |caller: &UdpSocket| {
+        caller.send(b"hello").await.unwrap();
+        answer(caller).await.0
+    };
+    let port = sees(&one).await;
+    let port_of_other = sees(&other).await;
+    assert_eq!(sees(&one).await, port);
+    for _ in 0..3 {
+        let third = caller(&bed).await;
+        sees(&third).await;
+        // It spoke after the one that made room, whoever that was.
+        assert_eq!(sees(&one).await, port);
+    }
+    wait_for("as many as may be", || bed.observer.totals().open == 2).await;
+    let connections = bed.observer.connections().to_string();
+    assert!(!connections.contains(&format!("127.0.0.1:{port_of_other}\"")));
+    // Who comes again is as good as new.
+    sees(&other).await;
+    let totals = bed.observer.totals();
+    assert_eq!([totals.refused, totals.connections], [0, 6]);
+    let said = warnings.lock().clone();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("more UDP callers"), "{said:?}");
+}
+
+#[tokio::test]
+async fn that_nobody_listens_is_said_once_for_each_caller() {
+    let (warnings, _guard) = Warnings::collect();
+    let gone = UdpSocket::bind(loopback()).await.unwrap();
+    let to = gone.local_addr().unwrap();
+    drop(gone);
+    let bed = Bed::before(to, Protocols::Udp);
+    for number in 1..=2 {
+        let caller = caller(&bed).await;
+        caller.send(b"1").await.unwrap();
+        wait_for("what is said", || warnings.lock().len() == number).await;
+        for _ in 0..10 {
+            let fate = || {
+                let totals = bed.observer.totals();
+                totals.bytes_up + totals.datagrams_dropped
+            };
+            let before = fate();
+            caller.send(b"2").await.unwrap();
+            wait_for("its fate", || fate() > before).await;
+        }
+    }
+    let expected = format!("nobody listens at {to} (UDP)");
+    assert_eq!(*warnings.lock(), [expected.clone(), expected]);
+}
+
+/// Collects what is said at level WARN on the thread of a test.
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    fn collect() -> (Arc<Mutex<Vec<String>>>, DefaultGuard) {
+        let said = Arc::default();
+        let guard = tracing::subscriber::set_default(Self(Arc::clone(&said)));
+        (said, guard)
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.is_event()
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut |field: &Field, value: &dyn fmt::Debug| {
+            if field.name() == "message" {
+                self.0.lock().push(format!("{value:?}"));
+            }
+        });
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }

@@ -73,7 +73,7 @@ impl Datagrams {
     }
 
     /// This came in.
-    pub(super) fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
+    pub(super) fn handle_datagram(&mut self, now: Instant, datagram: Bytes) {
         let of = |rate: Option<Share>| rate.unwrap_or_default();
         // Each is asked of every datagram, so that what is decided about one does not depend on
         // which faults were in force before.
@@ -91,7 +91,7 @@ impl Datagrams {
                 self.dice.corrupt(rate, &mut bytes);
                 bytes.into()
             }
-            None => Bytes::copy_from_slice(datagram),
+            None => datagram,
         };
         let delay = match self.lane.latency {
             Some((delay, jitter)) => self.dice.delay(delay, jitter),
@@ -139,6 +139,11 @@ impl Datagrams {
     /// How many were lost since this was asked last.
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
+    }
+
+    /// How many are on their way.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     fn push(&mut self, due: Instant, bytes: Bytes) {
@@ -198,7 +203,8 @@ mod tests {
         /// So many come, each with its number in it, and each at once.
         fn come(&mut self, count: u16) -> &mut Self {
             for n in 0..count {
-                self.datagrams.handle_datagram(self.now, &n.to_be_bytes());
+                let datagram = Bytes::copy_from_slice(&n.to_be_bytes());
+                self.datagrams.handle_datagram(self.now, datagram);
                 self.now += Duration::from_millis(1);
             }
             self
@@ -301,7 +307,8 @@ mod tests {
         let mut run = Run::with(&["bandwidth rate=1KiB queue=1s"]);
         // Without a byte sent meanwhile, what may wait is the least queue.
         for n in 0..1_000_u16 {
-            run.datagrams.handle_datagram(run.now, &n.to_be_bytes());
+            let datagram = Bytes::copy_from_slice(&n.to_be_bytes());
+            run.datagrams.handle_datagram(run.now, datagram);
         }
         let begin = run.now;
         run.drain();

@@ -148,7 +148,8 @@ impl Datagrams {
 
     fn push(&mut self, due: Instant, bytes: Bytes) {
         let size = bytes.len() + OVERHEAD;
-        if self.queued + size > self.limit() {
+        // One may always wait, however long it is: else it could never pass at all.
+        if !self.queue.is_empty() && self.queued + size > self.limit() {
             self.dropped += 1;
             return;
         }
@@ -319,5 +320,16 @@ mod tests {
         let took = (run.now - begin).as_millis();
         let all = (kept as u128 - 1) * 2_000 / 1_024;
         assert!((all - 2..=all + 2).contains(&took), "{took} {all}");
+    }
+
+    #[test]
+    fn the_longest_datagram_passes_a_slow_line() {
+        let mut run = Run::with(&["bandwidth rate=1KiB"]);
+        let long = Bytes::from(vec![7; 60_000]);
+        run.datagrams.handle_datagram(run.now, long.clone());
+        run.datagrams.handle_datagram(run.now, long.clone());
+        assert_eq!(run.datagrams.next(run.now), Next::Send(long));
+        assert_eq!(run.datagrams.next(run.now), Next::Idle);
+        assert_eq!(run.datagrams.take_dropped(), 1);
     }
 }

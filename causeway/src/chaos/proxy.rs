@@ -71,7 +71,8 @@ pub(crate) struct ProxyArgs {
     /// The most that waits in each direction of each connection: no more than this passes within one delay
     #[arg(long, value_name = "SIZE", default_value = BUFFER, value_parser = buffer)]
     buffer: usize,
-    /// The most TCP connections, beyond which new ones wait, and the most UDP callers
+    /// The most TCP connections, beyond which new ones wait, and the most UDP callers, beyond which
+    /// the one that was silent longest is forgotten
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: u32,
     /// Print one JSON document with the addresses

@@ -58,9 +58,11 @@ pub struct Options {
     /// Where random decisions come from: the same seed and the same traffic give the same ones.
     pub seed: u64,
     /// The most bytes that wait in each direction of each connection. With a delay, no more than
-    /// this passes within it. Worst case of memory: twice this for each connection.
+    /// this passes within it. Worst case of memory: twice this for each connection, three times and
+    /// a datagram for each UDP caller.
     pub buffer: usize,
-    /// The most connections, and besides that the most UDP callers; further ones wait, or are not heard.
+    /// The most connections, beyond which new ones wait; and besides that the most UDP callers, of
+    /// whom the one that has been silent longest makes room.
     pub max_connections: usize,
 }
 

@@ -204,7 +204,7 @@ impl Field {
             .issue(&["client", CLUSTER], &directory.join("state"));
         let file = format!(
             "[identity]\ndir = \"state\"\n[edge]\n{edge}\n[resolver]\nservers = \"{}\"\n{RESOLVER}\
-             [admin]\nlisten = \"unix:admin.sock\"\n[[expose]]\nservice = \"app\"\ntarget = \"{}\"\n\
+             [admin]\nlisten = \"unix:admin.sock\"\n[[expose]]\nservice = \"app\"\ntarget = \"{}\"\nhealth = \"off\"\n\
              [[forward]]\nservice = \"state\"\nlisten = \"127.0.0.1:0\"\n{SESSION}",
             self.resolver,
             origin.tcp(),

@@ -227,7 +227,7 @@ const BANDWIDTH: Description = Description {
             "queue",
             Unit::Duration,
             Some("100ms"),
-            "how much of each connection may wait here, in time at that rate, but at least 16KiB; long is a bloated queue",
+            "what may wait of each connection, in time at that rate, at least 16KiB; long: a bloated queue",
         ),
     ],
 };

@@ -59,7 +59,7 @@ pub(crate) struct ProxyArgs {
     /// A fault from the beginning, such as 'latency delay=80ms' or 'up cut'; can be repeated
     #[arg(long, value_name = "FAULT")]
     fault: Vec<Placed>,
-    /// Faults by the clock, from this file: at TIME [for TIME] FAULT, at TIME clear [FAULT], repeat every TIME
+    /// Faults by the clock, from this file: at TIME for TIME FAULT, at TIME clear FAULT, repeat every TIME
     #[arg(long, value_name = "FILE")]
     timeline: Option<PathBuf>,
     /// Where faults are changed while it runs, by HTTP: a loopback address (port 0: any free one) or unix:/path

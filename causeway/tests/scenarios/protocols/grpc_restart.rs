@@ -10,8 +10,8 @@ use std::{
 use super::{Way, on_each_transport};
 use crate::support::{CLUSTER, Plane, Server, Side, script, wait_for};
 
-/// The five seconds that the channel gives a call, and what a busy machine may add.
-const CALL: Duration = Duration::from_secs(25);
+/// The time that the channel gives a call, and some more.
+const CALL: Duration = Duration::from_secs(7);
 
 /// `grpc_channel.py`: a call for each line that it is told.
 struct Channel {
@@ -39,7 +39,7 @@ impl Channel {
         }
     }
 
-    /// The status of one more call, which its deadline ends at the latest.
+    /// The status of one more call, which never lasts longer than its deadline.
     #[track_caller]
     fn call(&mut self) -> String {
         let began = Instant::now();

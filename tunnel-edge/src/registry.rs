@@ -154,12 +154,15 @@ impl Registry {
         Ok((registered, Superseded(superseded)))
     }
 
-    /// A session with the cluster; in turn, if several of its replicas are connected.
-    pub(crate) fn find(&self, cluster: &ClusterId) -> Option<Session> {
+    /// A session with the cluster that was not `tried`; in turn, if several of its replicas are
+    /// connected.
+    pub(crate) fn find(&self, cluster: &ClusterId, tried: &[SessionId]) -> Option<Session> {
         let clusters = self.clusters.lock();
         let entries = clusters.get(cluster)?;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..entries.len()).map(|nth| &entries[(first + nth) % entries.len()]);
+        let in_turn = (0..entries.len())
+            .map(|nth| &entries[(first + nth) % entries.len()])
+            .filter(|entry| !tried.contains(&entry.session.id()));
         let usable = |entry: &&Entry| {
             entry.session.is_open() && !entry.session.is_peer_draining() && !entry.left
         };

@@ -230,7 +230,7 @@ impl Ingresses {
             callers: ingress.callers.clone(),
             connections: ingress.connections.clone(),
             settings: settings.clone(),
-            lookup: Arc::new(move |cluster| registry.find(cluster)),
+            lookup: Arc::new(move |cluster| registry.find(cluster, &[])),
             metrics: self.http_metrics.clone(),
         })
     }

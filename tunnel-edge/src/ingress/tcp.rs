@@ -1,11 +1,15 @@
 //! The tcp ingress: each caller is a stream to one service.
+//!
+//! A session may end, be left or be full between the moment it is found and the moment it is asked
+//! for a stream. Then the next session with the cluster is asked, each of them once.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay::descriptors::{Purpose, leave_reserve};
-use relay::driver::OpenRequest;
+use relay::driver::{OpenRequest, Stream};
+use relay::proto::SessionId;
 use relay::pump::{Local, LocalEnd, Socket, pump};
 use relay::{Caller, Session};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +37,16 @@ pub(super) struct TcpIngress {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<EdgeMetrics>,
     pub(super) callers: TaskTracker,
+}
+
+/// A caller that may have a stream.
+struct Admitted {
+    socket: Socket,
+    address: SocketAddr,
+    /// The sessions that did not open one for it.
+    tried: Vec<SessionId>,
+    /// What it takes until it is over.
+    room: (OwnedSemaphorePermit, AddressGuard),
 }
 
 impl TcpIngress {
@@ -94,11 +108,26 @@ impl TcpIngress {
         let Some(counted) = self.address_limit.enter(address.ip()) else {
             return self.turn_away(&socket, address, "too_many_connections");
         };
-        let Some(session) = self.registry.find(&self.settings.to.cluster) else {
+        let Some(session) = self.registry.find(&self.settings.to.cluster, &[]) else {
             return self.turn_away(&socket, address, "not_connected");
         };
-        let worker = session.worker().clone();
-        let this = self.clone();
+        let caller = Admitted {
+            socket,
+            address,
+            tried: Vec::new(),
+            room: (permit, counted),
+        };
+        self.hand_over(caller, session);
+    }
+
+    /// Goes on with the caller on the worker of `session`.
+    fn hand_over(&self, caller: Admitted, session: Session) {
+        let Admitted {
+            socket,
+            address,
+            tried,
+            room,
+        } = caller;
         // Through a plain file descriptor: it belongs to the other worker's loop from then on.
         let detached = match socket.detach() {
             Ok(detached) => detached,
@@ -107,31 +136,65 @@ impl TcpIngress {
                 return;
             }
         };
+        let worker = session.worker().clone();
+        let this = self.clone();
         worker.spawn(self.callers.track_future(async move {
-            let _room: (OwnedSemaphorePermit, AddressGuard) = (permit, counted);
-            match detached.attach() {
-                Ok(socket) => this.relay(&session, socket, address).await,
-                Err(error) => tracing::warn!(%error, "a caller cannot be taken over"),
-            }
+            let socket = match detached.attach() {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::warn!(%error, "a caller cannot be taken over");
+                    return;
+                }
+            };
+            let caller = Admitted {
+                socket,
+                address,
+                tried,
+                room,
+            };
+            this.serve_over(&session, caller).await;
         }));
     }
 
-    async fn relay(&self, session: &Session, socket: Socket, address: SocketAddr) {
-        let request = OpenRequest {
+    /// Relays the caller over `session`, or hands it on to one that was not tried yet: nothing of an
+    /// open that failed was sent that could have had an effect. What the client says of a stream,
+    /// such as that it does not expose the service, is final.
+    async fn serve_over(&self, session: &Session, mut caller: Admitted) {
+        let error = match session.open(self.request(caller.address)).await {
+            Ok(stream) => return self.relay(stream, caller).await,
+            Err(error) => error,
+        };
+        caller.tried.push(session.id());
+        let (ingress, to) = (&self.ingress.name, &self.settings.to);
+        match self.registry.find(&to.cluster, &caller.tried) {
+            Some(next) => {
+                tracing::debug!(%ingress, %to, %error, "no stream: another session is tried");
+                self.hand_over(caller, next);
+            }
+            None => {
+                tracing::warn!(%ingress, %to, %error, "no stream");
+                self.turn_away(&caller.socket, caller.address, "not_opened");
+            }
+        }
+    }
+
+    fn request(&self, caller: SocketAddr) -> OpenRequest {
+        OpenRequest {
             service: self.settings.to.service.clone(),
             caller: Caller {
                 principal: format!("ingress/{}", self.ingress.name),
-                address: Some(address),
+                address: Some(caller),
             },
             traceparent: None,
-        };
-        let stream = match session.open(request).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(ingress = %self.ingress.name, to = %self.settings.to, %error, "no stream");
-                return self.turn_away(&socket, address, "not_opened");
-            }
-        };
+        }
+    }
+
+    async fn relay(&self, stream: Stream, caller: Admitted) {
+        let Admitted {
+            socket,
+            room: _until_it_is_over,
+            ..
+        } = caller;
         let span = stream.span().clone();
         let pumped = pump(stream, socket, LocalEnd::Caller, self.settings.idle_timeout)
             .instrument(span.clone())
@@ -150,3 +213,6 @@ impl TcpIngress {
         socket.reset_on_close(true);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::direction::Direction;
-use super::fault::Share;
+use super::share::Share;
 
 /// The decisions of one direction of one connection.
 #[derive(Clone, Debug)]

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 use super::direction::Directions;
 use super::kind::{Kind, Parameter, Unit, UnknownKind};
+use super::rate::{format_rate, parse_rate};
+use super::share::Share;
 
 /// The longest duration of a parameter. Longer is a mistake rather than a wish, and timers end.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -44,10 +46,6 @@ pub enum Fault {
     /// [`Kind::Rebind`]
     Rebind,
 }
-
-/// A probability, from 0 to 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
-pub struct Share(f64);
 
 /// A fault and where it applies, written `[up|down] KIND [NAME=VALUE]…`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,33 +100,6 @@ pub enum FaultError {
     Undirected,
 }
 
-impl Share {
-    /// The probability.
-    pub fn get(self) -> f64 {
-        self.0
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no share; write one from 0% to 100%, such as 5%");
-        let number = text.strip_suffix('%').ok_or_else(wrong)?;
-        let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let percent: f64 = number.parse().map_err(|_| wrong())?;
-        if plain && (0.0..=100.0).contains(&percent) {
-            Ok(Self(percent / 100.0))
-        } else {
-            Err(wrong())
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Two divisions of a decimal may leave a last digit that nobody wrote.
-        let percent = (self.0 * 100.0 * 1e9).round() / 1e9;
-        write!(f, "{percent}%")
-    }
-}
-
 impl Fault {
     /// Its kind.
     pub fn kind(&self) -> Kind {
@@ -171,7 +142,7 @@ impl Fault {
                 jitter: values.duration("jitter")?,
             },
             Kind::Bandwidth => Self::Bandwidth {
-                rate: values.positive("rate")?,
+                rate: values.rate("rate")?,
                 queue: values.duration("queue")?,
             },
             Kind::Slice => Self::Slice {
@@ -241,7 +212,7 @@ impl Fault {
                 vec![("delay", time(delay)), ("jitter", time(jitter))]
             }
             Self::Bandwidth { rate, queue } => {
-                vec![("rate", format_size(*rate)), ("queue", time(queue))]
+                vec![("rate", format_rate(*rate)), ("queue", time(queue))]
             }
             Self::Slice { size, pause } => {
                 vec![("size", format_size(*size)), ("pause", time(pause))]
@@ -354,11 +325,21 @@ impl Values<'_> {
 
     fn positive(&self, name: &'static str) -> Result<u64, FaultError> {
         let size = self.size(name)?.unwrap_or_default();
-        if size == 0 {
+        self.not_zero(name, size)
+    }
+
+    fn rate(&self, name: &'static str) -> Result<u64, FaultError> {
+        let text = self.text(name).unwrap_or_default();
+        let rate = parse_rate(text).map_err(|why| self.wrong(name, &why))?;
+        self.not_zero(name, rate)
+    }
+
+    fn not_zero(&self, name: &'static str, amount: u64) -> Result<u64, FaultError> {
+        if amount == 0 {
             let why = "at least 1B; to let nothing pass, use cut";
             return Err(self.wrong(name, &why));
         }
-        Ok(size)
+        Ok(amount)
     }
 
     fn share(&self, name: &'static str) -> Result<Share, FaultError> {
@@ -393,7 +374,8 @@ fn parameters_of(kind: &Kind) -> String {
     let shown = |it: &Parameter| {
         let example = match it.unit {
             Unit::Duration => "250ms",
-            Unit::Size | Unit::Rate => "16KiB",
+            Unit::Size => "16KiB",
+            Unit::Rate => "10Mbit",
             Unit::Share => "5%",
         };
         format!("{}={}", it.name, it.default.unwrap_or(example))

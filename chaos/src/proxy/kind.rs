@@ -78,7 +78,7 @@ pub enum Unit {
     Duration,
     /// `512B`, `16KiB`, `1MiB`.
     Size,
-    /// The same, a second.
+    /// The same a second, or bits a second: `10Mbit`.
     Rate,
     /// `5%`, `0.01%`.
     Share,
@@ -151,7 +151,7 @@ impl Unit {
         match self {
             Self::Duration => "duration",
             Self::Size => "size",
-            Self::Rate => "size a second",
+            Self::Rate => "bytes or bits a second",
             Self::Share => "share",
         }
     }
@@ -161,7 +161,7 @@ impl Unit {
         match self {
             Self::Duration => "250ms, 5s, 2m",
             Self::Size => "512B, 16KiB, 1MiB",
-            Self::Rate => "64KiB, 1MiB",
+            Self::Rate => "64KiB, 1MiB, 10Mbit",
             Self::Share => "5%, 0.01%",
         }
     }
@@ -222,7 +222,7 @@ const BANDWIDTH: Description = Description {
     about: "So many bytes a second, of all connections together. TCP senders beyond it wait, UDP datagrams beyond it are lost.",
     applies: Applies::Both,
     parameters: &[
-        parameter("rate", Unit::Rate, Some("64KiB"), "how many bytes a second"),
+        parameter("rate", Unit::Rate, Some("64KiB"), "how much a second"),
         parameter(
             "queue",
             Unit::Duration,

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::fault::{Fault, Share};
+use super::fault::Fault;
 use super::faults::Set;
+use super::share::Share;
 
 /// The faults in force in one direction.
 #[derive(Clone, Copy, Debug, Default)]

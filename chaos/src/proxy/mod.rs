@@ -26,6 +26,8 @@ mod faults;
 mod kind;
 mod lane;
 mod ledger;
+mod rate;
+mod share;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -42,11 +44,12 @@ use serde_json::Value;
 use tokio::net::UdpSocket;
 
 pub use direction::{Direction, Directions};
-pub use fault::{Fault, FaultError, Placed, Share};
+pub use fault::{Fault, FaultError, Placed};
 pub use faults::{Faults, Hold, InForce, NoEffect, Protocols};
 pub use kind::{Applies, Description, Kind, Parameter, Unit, UnknownKind};
 use ledger::Ledger;
 pub use ledger::Totals;
+pub use share::Share;
 pub use timeline::{Timeline, TimelineError};
 
 /// How many ports are looked at until one is free for TCP and UDP.

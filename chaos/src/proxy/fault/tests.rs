@@ -32,6 +32,10 @@ fn parameters_directions_and_units() {
         read("bandwidth rate=1048576"),
         "bandwidth rate=1MiB queue=100ms"
     );
+    assert_eq!(
+        read("up bandwidth rate=10Mbit"),
+        "up bandwidth rate=10Mbit queue=100ms"
+    );
     assert_eq!(read("down reset bytes=4KiB"), "down reset bytes=4KiB");
     assert_eq!(read("slice size=1B pause=0s"), "slice size=1B pause=0s");
 }
@@ -73,6 +77,10 @@ fn errors_say_what_would_be_right() {
         (
             "bandwidth rate=0",
             "bandwidth: rate: at least 1B; to let nothing pass, use cut",
+        ),
+        (
+            "bandwidth rate=10Mb",
+            "bandwidth: rate: \"10Mb\" is no rate; write a whole number of bytes a second in B, KiB, MiB or GiB, such as 64KiB, or of bits a second in kbit, Mbit or Gbit, such as 10Mbit",
         ),
         (
             "up rebind",

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::proxy::dice::Dice;
-use crate::proxy::fault::Share;
 use crate::proxy::lane::Lane;
+use crate::proxy::share::Share;
 use crate::proxy::throttle::{Throttle, bytes_within};
 
 /// What each datagram is counted for besides its bytes, so that tiny ones are bounded as well.

@@ -1,0 +1,34 @@
+//! Shares, written `5%`.
+
+use std::fmt;
+
+/// A probability, from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
+impl Share {
+    /// The probability.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is no share; write one from 0% to 100%, such as 5%");
+        let number = text.strip_suffix('%').ok_or_else(wrong)?;
+        let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let percent: f64 = number.parse().map_err(|_| wrong())?;
+        if plain && (0.0..=100.0).contains(&percent) {
+            Ok(Self(percent / 100.0))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Two divisions of a decimal may leave a last digit that nobody wrote.
+        let percent = (self.0 * 100.0 * 1e9).round() / 1e9;
+        write!(f, "{percent}%")
+    }
+}

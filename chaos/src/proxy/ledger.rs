@@ -1,4 +1,7 @@
 //! Who is connected through a proxy, and how many bytes have passed each way.
+//!
+//! UDP has no end: a caller is among those that are open until it is forgotten, and its silence says
+//! whether it may still be there.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +35,7 @@ struct Account {
     caller: SocketAddr,
     server: Mutex<SocketAddr>,
     opened: Instant,
+    moved: Mutex<Instant>,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -75,11 +79,13 @@ impl Ledger {
         caller: SocketAddr,
         server: SocketAddr,
     ) -> Entry {
+        let now = Instant::now();
         let account = Arc::new(Account {
             protocol,
             caller,
             server: Mutex::new(server),
-            opened: Instant::now(),
+            opened: now,
+            moved: Mutex::new(now),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
         });
@@ -114,13 +120,15 @@ impl Ledger {
     /// The open connections as a document, oldest first.
     pub(crate) fn to_json(&self) -> Value {
         let open = self.0.open.lock();
+        let since = |then: Instant| u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX);
         let connections = open.iter().map(|(number, account)| {
             json!({
                 "number": number,
                 "protocol": account.protocol,
                 "caller": account.caller.to_string(),
                 "server_sees": account.server.lock().to_string(),
-                "age_ms": u64::try_from(account.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "age_ms": since(account.opened),
+                "silent_ms": since(*account.moved.lock()),
                 "bytes_up": account.up.load(Ordering::Relaxed),
                 "bytes_down": account.down.load(Ordering::Relaxed),
             })
@@ -150,6 +158,7 @@ impl Entry {
             Direction::Up => (&self.account.up, &self.ledger.0.up),
             Direction::Down => (&self.account.down, &self.ledger.0.down),
         };
+        *self.account.moved.lock() = Instant::now();
         of_connection.fetch_add(bytes as u64, Ordering::Relaxed);
         of_all.fetch_add(bytes as u64, Ordering::Relaxed);
     }

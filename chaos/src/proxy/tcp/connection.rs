@@ -53,6 +53,8 @@ impl Connection {
         reset_on_close(&self.server);
         let ending = self.pass().await;
         tracing::debug!(number = self.entry.number, ?ending, "connection over");
+        // Whoever looks at what is open shall not find it while its sockets say goodbye.
+        drop(self.entry);
         match ending {
             Ending::Finished => {
                 end_on_close(&self.caller);

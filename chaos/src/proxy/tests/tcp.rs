@@ -174,6 +174,8 @@ async fn a_truncated_answer_ends_early_and_both_sides_know() {
     let (mut caller, mut served) = pair(&bed, &listener).await;
     served.write_all(&[7; 1000]).await.unwrap();
     assert_eq!(read_all(&mut caller).await.unwrap(), [7; 10]);
+    // The server has not ended its side yet, and is waited for; but the connection is over.
+    assert_eq!(bed.observer.connections(), Value::Array(Vec::new()));
     assert_eq!(read_all(&mut served).await.unwrap(), b"");
 }
 

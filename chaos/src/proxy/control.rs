@@ -357,6 +357,9 @@ fn lasts(query: &str, kind: Kind) -> Result<Option<Duration>, Refusal> {
             Err(Refusal::bad("rebind happens once; leave out \"for\""))
         }
         Some(("for", text)) => match parse_duration(text) {
+            Ok(Duration::ZERO) => Err(Refusal::bad(
+                "for: 0s is over before it begins; write how long, such as ?for=5s, or leave it out for good",
+            )),
             Ok(lasts) => Ok(Some(lasts)),
             Err(why) => Err(Refusal::bad(format!("for: {why}"))),
         },

@@ -104,6 +104,8 @@ async fn connections_and_status_tell_what_passes() {
     assert_eq!(connections[0]["protocol"], "udp");
     assert_eq!(connections[0]["caller"], caller.address.to_string());
     assert_eq!(connections[0]["bytes_up"], 5);
+    let age = connections[0]["age_ms"].as_u64().unwrap();
+    assert!(connections[0]["silent_ms"].as_u64().unwrap() <= age);
     let status = it.json("GET", "/status", "").await;
     assert_eq!(status["totals"]["open"], 1);
     assert_eq!(status["listen"], it.bed.address.to_string());
@@ -165,6 +167,20 @@ async fn refusals_say_what_would_be_right() {
             "",
             400,
             "parameters are in the body",
+        ),
+        (
+            "PUT",
+            "/faults/cut?for=0s",
+            "",
+            400,
+            "for: 0s is over before it begins",
+        ),
+        (
+            "PUT",
+            "/faults/bandwidth",
+            "{\"rate\": \"10Mb\"}",
+            400,
+            "such as 64KiB, or of bits a second in kbit, Mbit or Gbit, such as 10Mbit",
         ),
         (
             "PUT",

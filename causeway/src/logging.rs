@@ -1,4 +1,5 @@
 //! What a process logs, and how: for people on a terminal, JSON lines otherwise; always on stderr.
+//! A tool that is asked for JSON or not logs as it was asked.
 
 mod flood;
 
@@ -23,15 +24,27 @@ pub(crate) struct Logging {
     format: Format,
 }
 
+/// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
+    /// Text, in colours on a terminal.
     ForPeople,
+    /// A JSON object a line.
     Json,
 }
 
-/// Starts to log. Each line carries its spans: where a line is about a stream, that is
+/// Starts to log, as suits stderr. Each line carries its spans: where a line is about a stream, that is
 /// `accept` (or `dial`) > `session` > `stream`.
 pub(crate) fn start() -> Result<Logging, String> {
+    start_as(if std::io::stderr().is_terminal() {
+        Format::ForPeople
+    } else {
+        Format::Json
+    })
+}
+
+/// Starts to log so.
+pub(crate) fn start_as(format: Format) -> Result<Logging, String> {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(&wanted)
         .map_err(|error| format!("{LOG_VARIABLE}=\"{wanted}\": {error}; write info or debug"))?;
@@ -40,13 +53,11 @@ pub(crate) fn start() -> Result<Logging, String> {
         .with(filter)
         .with(limit.clone());
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let format = if std::io::stderr().is_terminal() {
-        Format::ForPeople
-    } else {
-        Format::Json
-    };
     match format {
-        Format::ForPeople => subscriber.with(lines).init(),
+        Format::ForPeople => {
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            subscriber.with(lines.with_ansi(colours)).init();
+        }
         Format::Json => {
             // The list of spans ends with the current one.
             let json = lines.json().flatten_event(true).with_current_span(false);

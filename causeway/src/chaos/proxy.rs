@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::chaos::proxy::control::{Control, ControlError, Handle};
-use ::chaos::proxy::{Faults, Options, Placed, Protocols, Proxy, Timeline};
+use ::chaos::proxy::{Faults, Options, Placed, Protocols, Proxy, Timeline, Totals};
 use anyhow::Context;
 use relay::settings::{Host, HostPort, ListenAddr, format_size, parse_size};
 use serde_json::json;
 
 use crate::check::EXIT_CONFIGURATION;
-use crate::logging;
+use crate::logging::{self, Format};
 use crate::pair::Stop;
 use crate::status::put;
 
@@ -25,6 +25,8 @@ const BUFFER: &str = "1MiB";
 /// Point your clients at --listen instead of at the server. Without faults nothing is changed. Faults
 /// come from --fault, from a file with --timeline, and while it runs by HTTP from --control: it prints
 /// commands to copy. `causeway chaos list` shows all faults.
+///
+/// What it says later, on stderr, is for people; with --json each line there is a JSON object.
 ///
 /// Exit status: 0 stopped by Ctrl-C or SIGTERM; 2 wrong arguments or a wrong timeline; 1 anything else.
 #[derive(Debug, clap::Args)]
@@ -75,26 +77,59 @@ pub(crate) struct ProxyArgs {
     /// the one that was silent longest is forgotten
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: u32,
-    /// Print one JSON document with the addresses
+    /// Print one JSON document with the addresses, and log in JSON lines
     #[arg(long)]
     json: bool,
 }
 
 /// Runs `causeway chaos proxy`.
 pub(super) fn run(args: ProxyArgs) -> anyhow::Result<ExitCode> {
-    let _logging = match logging::start() {
+    // As the addresses are printed: whoever sends both to one place finds one kind of lines there.
+    let format = if args.json {
+        Format::Json
+    } else {
+        Format::ForPeople
+    };
+    let logging = match logging::start_as(format) {
         Ok(logging) => logging,
-        Err(problem) => return Ok(refuse(&problem)),
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return Ok(ExitCode::from(EXIT_CONFIGURATION));
+        }
     };
     relay::descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(serve(args))
+    Ok(match runtime.block_on(serve(args, format)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(NotServed::Wrong(why)) => {
+            logging.last_words(&why);
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+        Err(NotServed::Failed(error)) => {
+            logging.last_words(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    })
 }
 
-async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
+/// Why there is no proxy.
+enum NotServed {
+    /// The arguments, or the timeline.
+    Wrong(String),
+    /// The system.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for NotServed {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn serve(args: ProxyArgs, format: Format) -> Result<(), NotServed> {
     let mut stop = Stop::new()?;
     let protocols = match (args.tcp, args.udp) {
         (true, _) => Protocols::Tcp,
@@ -106,22 +141,14 @@ async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
         buffer: args.buffer,
         max_connections: usize::try_from(args.max_connections).unwrap_or(usize::MAX),
     };
-    let (faults, timeline) = match prepare(&args, protocols) {
-        Ok(prepared) => prepared,
-        Err(wrong) => return Ok(refuse(&wrong)),
-    };
-    let control = match Control::bind(&args.control, "--control") {
-        Ok(control) => control,
-        Err(error @ ControlError::NotLocal { .. }) => return Ok(refuse(&error.to_string())),
-        Err(error @ ControlError::Bind(_)) => return Err(error.into()),
-    };
-    let proxy = Proxy::bind(
-        args.listen,
-        args.to.clone(),
-        faults.clone(),
-        options,
-        "--listen",
-    )?;
+    let (faults, timeline) = prepare(&args, protocols).map_err(NotServed::Wrong)?;
+    let control = Control::bind(&args.control, "--control").map_err(|error| match error {
+        ControlError::NotLocal { .. } => NotServed::Wrong(error.to_string()),
+        ControlError::Bind(_) => NotServed::Failed(error.into()),
+    })?;
+    let (to, key) = (args.to.clone(), "--listen");
+    let proxy = Proxy::bind(args.listen, to, faults.clone(), options, key);
+    let proxy = proxy.map_err(anyhow::Error::from)?;
     let begun = Begun {
         listen: proxy.address(),
         to: &args.to,
@@ -130,11 +157,12 @@ async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
         seed: options.seed,
         faults: &args.fault,
     };
-    put(&if args.json {
+    let told = put(&if args.json {
         begun.json()
     } else {
         begun.text()
-    })?;
+    });
+    told.map_err(anyhow::Error::from)?;
     let observer = proxy.observer();
     let handle = Handle::of(&proxy);
     let clock = async {
@@ -149,15 +177,32 @@ async fn serve(args: ProxyArgs) -> anyhow::Result<ExitCode> {
         () = control.serve(handle) => {}
         () = clock => {}
     }
-    let totals = observer.totals();
-    eprintln!(
-        "stopped: {} connections, {} up, {} down, {} datagrams not passed on",
-        totals.connections,
-        shown(totals.bytes_up),
-        shown(totals.bytes_down),
-        totals.datagrams_dropped
-    );
-    Ok(ExitCode::SUCCESS)
+    say_totals(&observer.totals(), format);
+    Ok(())
+}
+
+fn say_totals(totals: &Totals, format: Format) {
+    let Totals {
+        connections,
+        bytes_up,
+        bytes_down,
+        datagrams_dropped,
+        ..
+    } = *totals;
+    match format {
+        Format::ForPeople => eprintln!(
+            "stopped: {connections} connections, {} up, {} down, {datagrams_dropped} datagrams not passed on",
+            shown(bytes_up),
+            shown(bytes_down),
+        ),
+        Format::Json => tracing::info!(
+            connections,
+            bytes_up,
+            bytes_down,
+            datagrams_dropped,
+            "stopped"
+        ),
+    }
 }
 
 /// What is said once everything is bound.
@@ -254,15 +299,40 @@ fn prepare(args: &ProxyArgs, protocols: Protocols) -> Result<(Faults, Option<Tim
     Ok((faults, timeline))
 }
 
-/// Whether who dials there reaches who listens there.
+/// Whether who dials there reaches who listens there. A name is asked for what it means now; one that
+/// means nothing yet leads nowhere yet.
 fn leads_to(listen: SocketAddr, to: &HostPort) -> bool {
-    match to.host {
-        Host::Ip(to_ip) => {
-            let to = SocketAddr::new(to_ip, to.port);
-            ListenAddr::Ip(to).overlaps(&ListenAddr::Ip(listen))
-        }
-        Host::Name(_) => false,
+    if listen.port() != to.port {
+        return false;
     }
+    let addresses: Vec<IpAddr> = match &to.host {
+        Host::Ip(ip) => vec![*ip],
+        Host::Name(name) => match (name.as_str(), to.port).to_socket_addrs() {
+            Ok(found) => found.map(|address| address.ip()).collect(),
+            Err(_) => Vec::new(),
+        },
+    };
+    let listens = ListenAddr::Ip(listen);
+    addresses.into_iter().any(|ip| {
+        let is_in_reach = listens.overlaps(&ListenAddr::Ip((ip, to.port).into()));
+        // Who listens at all addresses of this machine listens at no other's.
+        is_in_reach && (!listen.ip().is_unspecified() || is_this_machines(ip))
+    })
+}
+
+/// Whether an address is one of this machine: then it is also where one comes from who goes there.
+/// Connecting a UDP socket sends nothing.
+fn is_this_machines(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let any_port_of_any = match ip {
+        IpAddr::V4(_) => "0.0.0.0:0",
+        IpAddr::V6(_) => "[::]:0",
+    };
+    let source = UdpSocket::bind(any_port_of_any).and_then(|socket| {
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    });
+    ip.is_unspecified() || ip.is_loopback() || source.is_ok_and(|source| source.ip() == ip)
 }
 
 fn read(file: &Path, faults: &Faults) -> Result<Timeline, String> {
@@ -273,11 +343,6 @@ fn read(file: &Path, faults: &Faults) -> Result<Timeline, String> {
         Ok(timeline)
     });
     timeline.map_err(|error| format!("--timeline {name}: {error}"))
-}
-
-fn refuse(why: &str) -> ExitCode {
-    eprintln!("error: {why}");
-    ExitCode::from(EXIT_CONFIGURATION)
 }
 
 /// Short enough to be typed again.

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -16,8 +16,10 @@ use tempfile::TempDir;
 use crate::support::{
     DEADLINE, Process, address_for_server, causeway, listens,
     nameserver::{NameServer, Software, Zone},
-    peer, run, wait_for,
+    peer, run, signal, wait_for,
 };
+
+mod words;
 
 /// How long nothing must come for it to count as silence.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -164,103 +166,26 @@ fn faults_by_the_clock() {
     assert_eq!(redis.cli(proxy.address, &["ping"]), "PONG");
 }
 
-/// Whoever copies what it prints gets what it says.
 #[test]
-fn the_commands_that_it_prints_work() {
-    let Some(redis) = Redis::start() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let control = format!("unix:{}/control.sock", directory.path().display());
-    for control in ["127.0.0.1:0", &control] {
-        let log = directory.path().join("text");
-        let to = redis.address.to_string();
-        let proxy = Process::start(
-            "chaos proxy",
-            causeway().args(["chaos", "proxy", "--control", control, "--to", &to]),
-            &log,
-        );
-        wait_for("what it prints", || {
-            proxy.log().contains("Ctrl-C stops it").then_some(())
-        });
-        let text = proxy.log();
-        let commands: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.trim_start_matches("Try").trim().strip_prefix("curl "))
-            .map(|rest| rest.split("   ").next().unwrap())
-            .collect();
-        assert_eq!(commands.len(), 5, "{text}");
-        for command in commands {
-            let shell = format!("curl --silent --show-error --fail {command}");
-            let Output { status, stderr, .. } =
-                run(Command::new("sh").args(["-c", &shell]), Stdio::null());
-            assert!(status.success(), "{shell}: {stderr:?}");
-        }
-        fs::remove_file(log).unwrap();
-    }
-}
+fn told_to_stop_it_resets_what_is_open() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut proxy = ChaosProxy::before(server.local_addr().unwrap(), &[]);
+    let mut caller = proxy.connect();
+    let (mut served, _) = server.accept().unwrap();
+    served.set_read_timeout(Some(DEADLINE)).unwrap();
+    // Half of what would be said, so that an end would be taken for all of it.
+    caller.write_all(b"half").unwrap();
+    served.read_exact(&mut [0; 4]).unwrap();
+    served.write_all(b"half").unwrap();
+    caller.read_exact(&mut [0; 4]).unwrap();
 
-#[test]
-fn mistakes_say_what_would_be_right() {
-    let directory = tempfile::tempdir().unwrap();
-    let timeline = directory.path().join("train.txt");
-    fs::write(&timeline, "at 1s cut\nin 2s clear\n").unwrap();
-    let timeline = timeline.to_str().unwrap();
-    let to = ["proxy", "--to", "127.0.0.1:1"];
-    for (more, error) in [
-        (
-            &["--fault", "lag"][..],
-            "there is no fault \"lag\"; there is latency",
-        ),
-        (
-            &["--fault", "latency dely=1s"],
-            "write delay=100ms jitter=0s",
-        ),
-        (
-            &["--udp", "--fault", "slice"],
-            "slice is for TCP, and this proxy passes UDP only",
-        ),
-        (
-            &["--timeline", timeline],
-            "train.txt: line 2: \"in\" begins no line; write: at TIME",
-        ),
-        (
-            &["--timeline", "/nowhere"],
-            "--timeline /nowhere: No such file",
-        ),
-        (&["--control", "0.0.0.0:0"], "it must be a loopback address"),
-        (&["--listen", "here"], "write an IP address and a port"),
-    ] {
-        let mut command = causeway();
-        command.arg("chaos").args(to).args(more);
-        let Output { status, stderr, .. } = run(&mut command, Stdio::null());
-        let stderr = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(error), "{stderr}");
+    signal(proxy.child.id(), "TERM");
+    for side in [&mut caller, &mut served] {
+        let error = side.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
-    let mut taken = causeway();
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = held.local_addr().unwrap().to_string();
-    taken.arg("chaos").args(to).args(["--listen", &listen]);
-    let Output { status, stderr, .. } = run(&mut taken, Stdio::null());
-    let stderr = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(1));
-    assert!(stderr.contains("address in use"), "{stderr}");
-}
-
-#[test]
-fn every_fault_is_listed() {
-    let list = |more: &[&str]| {
-        let output = run(causeway().args(["chaos", "list"]).args(more), Stdio::null());
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let all: Value = serde_json::from_str(&list(&["--json"])).unwrap();
-    let text = list(&[]);
-    for fault in all.as_array().unwrap() {
-        let name = fault["name"].as_str().unwrap();
-        assert!(text.contains(&format!("{name} (")), "{name}");
-        assert!(list(&[name]).starts_with(name));
-    }
-    assert_eq!(all[0]["parameters"][0]["default"], "100ms");
+    let ended = wait_for("its end", || proxy.child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
 }
 
 /// Says something to redis that has an answer of one line.

@@ -9,14 +9,14 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Stdio},
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::support::{Origin, Request, causeway, wait_for};
+use crate::support::{Origin, Request, causeway, signal, wait_for};
 
 /// How long nothing must be heard from a stopped client for it to count as silent.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -246,14 +246,6 @@ impl Drop for Quickstart {
             let _ = self.child.wait();
         }
     }
-}
-
-fn signal(pid: u32, signal: &str) {
-    let status = Command::new("sh")
-        .args(["-c", &format!("kill -s {signal} {pid}")])
-        .status()
-        .unwrap();
-    assert!(status.success());
 }
 
 /// Whether every thread of a process is stopped by a signal: state T in proc_pid_stat(5).

@@ -53,6 +53,10 @@ fn nobody_leads_to_himself() {
         ("127.0.0.1:6380", "127.0.0.1:6380"),
         ("0.0.0.0:6380", "127.0.0.1:6380"),
         ("[::1]:6380", "[::1]:6380"),
+        ("[::]:6380", "127.0.0.1:6380"),
+        ("127.0.0.1:6380", "0.0.0.0:6380"),
+        ("127.0.0.1:6380", "localhost:6380"),
+        ("0.0.0.0:6380", "localhost:6380"),
     ] {
         let error = prepared(&format!("--listen {listen} --to {to}")).unwrap_err();
         let begin = format!("--to {to} is where --listen is");
@@ -62,7 +66,9 @@ fn nobody_leads_to_himself() {
         ("127.0.0.1:6380", "127.0.0.1:6379"),
         ("127.0.0.1:6380", "127.0.0.2:6380"),
         ("127.0.0.1:0", "127.0.0.1:6380"),
-        ("127.0.0.1:6380", "db.internal:6380"),
+        ("127.0.0.1:6380", "localhost:6379"),
+        // Of a network that is for documents (RFC 5737).
+        ("0.0.0.0:6380", "192.0.2.1:6380"),
     ] {
         assert!(prepared(&format!("--listen {listen} --to {to}")).is_ok());
     }

@@ -30,7 +30,7 @@ pub(crate) use origin::{Origin, refusing_address, unanswering_address};
 pub(crate) use peers::{Server, is_root, peer, python, script};
 pub(crate) use plane::{Builder, CLUSTER, Plane, Side, admin};
 pub(crate) use ports::{address_for_server, port_for_server};
-pub(crate) use process::Process;
+pub(crate) use process::{Process, signal};
 pub(crate) use programs::{
     fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,
 };

@@ -56,11 +56,7 @@ impl Process {
 
     /// Sends a signal by name, such as `STOP`.
     pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("sh")
-            .args(["-c", &format!("kill -s {signal} {}", self.pid())])
-            .status()
-            .unwrap();
-        assert!(status.success(), "cannot send {signal} to {}", self.name);
+        self::signal(self.pid(), signal);
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.
@@ -125,6 +121,16 @@ impl Process {
             eprintln!("{line}");
         }
     }
+}
+
+/// Sends a process of the test's own a signal by name, such as `TERM`.
+#[track_caller]
+pub(crate) fn signal(pid: u32, signal: &str) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -s {signal} {pid}")])
+        .status()
+        .unwrap();
+    assert!(status.success(), "cannot send {signal} to {pid}");
 }
 
 impl Drop for Process {

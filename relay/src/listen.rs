@@ -40,7 +40,7 @@ enum Bound {
 pub enum BindError {
     /// Another process has it.
     #[error(
-        "cannot listen on {address}: address in use; is another causeway running? stop it, or set {key}"
+        "cannot listen on {address}: address in use: something else listens there; stop it, or set {key}"
     )]
     InUse {
         /// Where.

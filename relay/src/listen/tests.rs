@@ -13,7 +13,7 @@ async fn a_port_in_use_says_what_to_do() {
         assert_eq!(
             Listener::bind(&address, key).unwrap_err().to_string(),
             format!(
-                "cannot listen on {address}: address in use; is another causeway running? \
+                "cannot listen on {address}: address in use: something else listens there; \
              stop it, or set {key}"
             )
         );

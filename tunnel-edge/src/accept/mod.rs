@@ -120,7 +120,7 @@ fn hint(error: &io::Error) -> &'static str {
     const HINTS: [(io::ErrorKind, &str); 3] = [
         (
             io::ErrorKind::AddrInUse,
-            "is another causeway running? stop it, or set [listen] tunnel",
+            "something else listens there; stop it, or set [listen] tunnel",
         ),
         (
             io::ErrorKind::PermissionDenied,

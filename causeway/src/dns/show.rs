@@ -50,8 +50,13 @@ pub(super) fn plan(plan: &Plan) -> String {
     text
 }
 
-/// Records as in a zone file: `-` is there and should not be, `+` should be there and is not.
+/// Records as in a zone file: `-` is there and should not be, `+` should be there and is not. If there
+/// are none, a comment that says so.
 pub(super) fn diff(plan: &Plan) -> String {
+    if plan.is_empty() {
+        let (zone, provider) = (printable(&plan.zone), printable(&plan.provider));
+        return format!("; {zone} ({provider}): no difference\n");
+    }
     let mut text = String::new();
     for set in plan.changes.iter().flat_map(|change| &change.sets) {
         let lines = |set: Option<&Set>| -> Vec<(u32, String)> {

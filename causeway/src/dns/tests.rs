@@ -52,6 +52,15 @@ fn a_difference_is_shown_record_by_record() {
          ; d.apps.example.com. failed: REFUSED\n"
     );
     assert!(!plan().is_empty());
+    let equal = json!({
+        "zone": "apps.example.com.", "provider": "embedded", "changes": [], "held": [], "foreign": [], "failed": [],
+    });
+    let equal: Plan = serde_json::from_value(equal).unwrap();
+    assert!(equal.is_empty());
+    assert_eq!(
+        show::diff(&equal),
+        "; apps.example.com. (embedded): no difference\n"
+    );
 }
 
 #[test]

@@ -72,7 +72,7 @@ settle = "100ms"
 max_removals = 1
 [dns.rfc2136]
 server = "2001:db8::53"
-key = "Causeway"
+key = "Causeway."
 algorithm = "hmac-sha512"
 secret_file = "tsig.secret"
 transfer = false

@@ -68,17 +68,19 @@ fn the_documented_zone_is_right_as_it_stands() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// The block of this language in the chapter about this provider, without its indentation.
+/// The block of this language in the chapter about this provider, without the indentation of the list
+/// that it stands in. A zone file stands in none: there, what a line begins with has a meaning.
 fn documented(language: &str) -> String {
     let text = include_str!("../../../../../../docs/dns.md");
     let mut chapters = text
         .split("\n## A name server that takes updates\n")
         .skip(1);
     let chapter = chapters.next().unwrap().split("\n## ").next().unwrap();
-    let (_, rest) = chapter.split_once(&format!("   ```{language}\n")).unwrap();
-    let (block, _) = rest.split_once("   ```\n").unwrap();
+    let (before, rest) = chapter.split_once(&format!("```{language}\n")).unwrap();
+    let indentation = before.rsplit('\n').next().unwrap();
+    let (block, _) = rest.split_once(&format!("\n{indentation}```\n")).unwrap();
     let lines = block
         .lines()
-        .map(|line| line.strip_prefix("   ").unwrap_or(line));
+        .map(|line| line.strip_prefix(indentation).unwrap_or(line));
     lines.flat_map(|line| [line, "\n"]).collect()
 }

@@ -11,7 +11,9 @@ use relay::settings::{
     AuditSettings, Document, Loaded, OriginSettings, Place, Problem, Problems, Sources,
 };
 use serde_json::{Value, json};
-use tunnel_edge::config::{DnsProvider, DnsSettings, IngressKind, UnusableSecret};
+use tunnel_edge::config::{
+    DnsProvider, DnsSettings, Entry, HttpSettings, Ingress, IngressKind, UnusableSecret,
+};
 
 use crate::config::Kind;
 
@@ -106,6 +108,12 @@ fn check_edge(file: &Path) -> Result<Summary, Problems> {
             .upstreams
             .iter()
             .filter_map(|upstream| ca_warning(&upstream.origin)),
+    );
+    warnings.extend(
+        config
+            .ingresses
+            .iter()
+            .filter_map(|ingress| zone_warning(ingress, config.dns.as_ref()?)),
     );
     let routes = config.ingresses.iter().map(|ingress| match &ingress.kind {
         IngressKind::Http(http) => http.routes.len(),
@@ -220,6 +228,28 @@ fn ca_warning(origin: &OriginSettings) -> Option<String> {
             None
         }
     }
+}
+
+/// That none of the names which the edge publishes leads to an ingress: its hosts are in another zone.
+fn zone_warning(ingress: &Ingress, dns: &DnsSettings) -> Option<String> {
+    let host = match &ingress.kind {
+        IngressKind::Http(HttpSettings {
+            entry: Some(Entry::Pattern(host)),
+            ..
+        }) => host,
+        IngressKind::Http(_) | IngressKind::Tcp(_) => return None,
+    };
+    let zone = dns.zone.to_string();
+    let zone = zone.trim_end_matches('.');
+    let below = host.domain().strip_suffix(zone);
+    let is_in_zone = below.is_some_and(|below| below.is_empty() || below.ends_with('.'));
+    (!is_in_zone).then(|| {
+        format!(
+            "ingress {}: its host {host} is outside the zone {zone} of [dns], so no name that the edge \
+             publishes leads there",
+            ingress.name
+        )
+    })
 }
 
 /// What keeps the edge from signing for its name server. That there is no secret is only a warning: a

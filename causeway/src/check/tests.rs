@@ -57,6 +57,40 @@ fn problems_are_told_with_their_places() {
 }
 
 #[test]
+fn a_host_that_no_published_name_leads_to_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("edge.toml");
+    let warnings = |domain: &str, dns: &str| {
+        let text = format!(
+            "[identity]\ndir = \"state\"\n{dns}[[ingress]]\nname = \"web\"\nkind = \"http\"\nlisten = \"127.0.0.1:0\"\n\
+             anonymous = true\nhost = \"{{service}}--{{cluster}}--{{tenant}}.{domain}\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut warnings = check(&file, None).unwrap().warnings;
+        // Of the identity, which is not there.
+        warnings.remove(0);
+        warnings
+    };
+    let dns = "[dns]\nzone = \"apps.example.com\"\ntarget = \"203.0.113.7\"\n\
+        [dns.embedded]\nlisten = \"127.0.0.1:0\"\nnameservers = [\"ns.example.com\"]\n";
+    for inside in [
+        "apps.example.com",
+        "Apps.Example.Com",
+        "eu.apps.example.com",
+    ] {
+        assert_eq!(warnings(inside, dns), Vec::<String>::new(), "{inside}");
+    }
+    for outside in ["apps.example.net", "myapps.example.com", "example.com"] {
+        let warning = format!(
+            "ingress web: its host {{service}}--{{cluster}}--{{tenant}}.{outside} is outside the zone \
+             apps.example.com of [dns], so no name that the edge publishes leads there"
+        );
+        assert_eq!(warnings(outside, dns), [warning]);
+        assert_eq!(warnings(outside, ""), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_secret_that_cannot_be_signed_with_is_told_and_a_weak_one_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);

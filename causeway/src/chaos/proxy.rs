@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ::chaos::proxy::control::{Control, ControlError, Handle};
+use ::chaos::control::{Control, ControlError};
+use ::chaos::proxy::control::Handle;
 use ::chaos::proxy::{Faults, Options, Placed, Protocols, Proxy, Timeline, Totals};
 use anyhow::Context;
 use relay::settings::{Host, HostPort, ListenAddr, format_size, parse_size};

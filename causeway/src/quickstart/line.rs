@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use ::chaos::proxy::control::{Control, Handle};
+use ::chaos::control::Control;
+use ::chaos::proxy::control::Handle;
 use ::chaos::proxy::{Faults, Options, Protocols, Proxy};
 use relay::settings::ListenAddr;
 use tokio::task::JoinSet;

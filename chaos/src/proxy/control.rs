@@ -1,4 +1,4 @@
-//! Faults over HTTP/1.1, for this machine only: a loopback address or a unix socket.
+//! Faults over HTTP/1.1, by [`Control`](crate::control::Control).
 //!
 //! | method and path | |
 //! | --- | --- |
@@ -9,51 +9,27 @@
 //! | `DELETE /faults` | takes all away |
 //! | `GET /connections` | who is connected, and the bytes each way |
 //! | `GET /status` | where the proxy listens, its faults and totals |
-//!
-//! Answers are JSON; errors are `{"error": …}` and say what would be right. As on the admin listener
-//! of an edge, a `Host` that is no IP address and not `localhost` is refused over TCP, so that no web
-//! page can come here by a name of its own.
 
-use std::net::IpAddr;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::HOST;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{self, Next};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, put};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use relay::listen::{BindError, Listener};
-use relay::pump::Socket;
-use relay::settings::{ListenAddr, parse_duration};
+use relay::settings::parse_duration;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use super::direction::{Direction, Directions};
 use super::fault::{Fault, Placed};
 use super::faults::Faults;
 use super::kind::Kind;
 use super::{Observer, Proxy};
-
-/// Connections at a time; the next one waits.
-const CONNECTIONS: usize = 32;
-
-/// From connecting to the end of a request's head.
-const HEAD: Duration = Duration::from_secs(10);
-
-/// More than any fault is.
-const BODY_BYTES: usize = 64 * 1024;
+use crate::control::{Refusal, Told, surface};
 
 const INDEX: &str = "\
 causeway chaos proxy
@@ -70,88 +46,18 @@ GET    /status            where the proxy listens, its faults and totals
 Kinds of faults and their parameters: causeway chaos list
 ";
 
-/// A bound control listener.
-#[derive(Debug)]
-pub struct Control {
-    listener: Listener,
-}
-
-/// Why control cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// Others than this machine would reach it.
-    #[error(
-        "{key} {address}: whoever reaches it decides about the traffic, so it must be a loopback address or unix:/path"
-    )]
-    NotLocal {
-        /// Where.
-        address: ListenAddr,
-        /// What says where.
-        key: &'static str,
-    },
-    /// The system refused.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-}
+/// What control answers about: a proxy.
+#[derive(Clone, Debug)]
+pub struct Handle(Facts);
 
 #[derive(Clone, Debug)]
-struct Told {
+struct Facts {
     faults: Faults,
     observer: Observer,
     about: Value,
     /// What ends faults that are in force for a time.
     ending: Arc<Mutex<JoinSet<()>>>,
 }
-
-impl Control {
-    /// Binds without answering yet. Call it within the runtime that will serve. `key` is the
-    /// argument that an error tells to change.
-    ///
-    /// # Errors
-    /// If the address is not local, or cannot be bound.
-    pub fn bind(address: &ListenAddr, key: &'static str) -> Result<Self, ControlError> {
-        if !address.is_local() {
-            let address = address.clone();
-            return Err(ControlError::NotLocal { address, key });
-        }
-        let listener = Listener::bind(address, key)?;
-        Ok(Self { listener })
-    }
-
-    /// Where it listens; the port is the real one.
-    pub fn address(&self) -> ListenAddr {
-        self.listener.address()
-    }
-
-    /// Answers about a proxy, until dropped.
-    pub async fn serve(self, told: Handle) {
-        let over_tcp = match self.listener.address() {
-            ListenAddr::Ip(_) => true,
-            ListenAddr::Unix(_) => false,
-        };
-        self.answer(router(told.0, over_tcp)).await;
-    }
-
-    async fn answer(self, router: Router) {
-        let mut peers = JoinSet::new();
-        loop {
-            if peers.len() >= CONNECTIONS {
-                surface(peers.join_next().await);
-            }
-            tokio::select! {
-                (socket, _) = self.listener.accept() => match socket {
-                    Socket::Tcp(io) => drop(peers.spawn(converse(io, router.clone()))),
-                    Socket::Unix(io) => drop(peers.spawn(converse(io, router.clone()))),
-                },
-                Some(ended) = peers.join_next() => surface(Some(ended)),
-            }
-        }
-    }
-}
-
-/// What control answers about.
-#[derive(Clone, Debug)]
-pub struct Handle(Told);
 
 impl Handle {
     /// A proxy.
@@ -162,7 +68,7 @@ impl Handle {
             "to": passing.to.to_string(),
             "seed": passing.options.seed,
         });
-        Self(Told {
+        Self(Facts {
             faults: proxy.faults(),
             observer: proxy.observer(),
             about,
@@ -179,100 +85,48 @@ impl Handle {
     }
 }
 
-/// A panic of a task is one of whoever waits for it.
-fn surface(ended: Option<Result<(), JoinError>>) {
-    if let Some(Err(error)) = ended {
-        match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(cancelled) => drop(cancelled),
-        }
+impl From<Handle> for Told {
+    fn from(Handle(facts): Handle) -> Self {
+        let router = Router::new()
+            .route("/", get(|| async { INDEX }))
+            .route("/faults", get(faults))
+            .route("/faults", delete(clear_all))
+            .route("/faults/{kind}", put(set))
+            .route("/faults/{kind}", delete(clear))
+            .route("/faults/{kind}/{direction}", put(set))
+            .route("/faults/{kind}/{direction}", delete(clear))
+            .route("/connections", get(connections))
+            .route("/status", get(status))
+            .with_state(facts);
+        Self(router)
     }
 }
 
-async fn converse<IO>(io: IO, router: Router)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
-    // What a peer does wrong is answered, or ends its connection.
-    let _ = connection.await;
+async fn faults(State(facts): State<Facts>) -> Json<Value> {
+    Json(facts.faults.now().to_json())
 }
 
-fn router(told: Told, over_tcp: bool) -> Router {
-    let router = Router::new()
-        .route("/", get(|| async { INDEX }))
-        .route("/faults", get(faults))
-        .route("/faults", delete(clear_all))
-        .route("/faults/{kind}", put(set))
-        .route("/faults/{kind}", delete(clear))
-        .route("/faults/{kind}/{direction}", put(set))
-        .route("/faults/{kind}/{direction}", delete(clear))
-        .route("/connections", get(connections))
-        .route("/status", get(status))
-        .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path; GET / lists them") })
-        .method_not_allowed_fallback(|| async {
-            let why = "not by this method; GET / lists what there is";
-            error(StatusCode::METHOD_NOT_ALLOWED, why)
-        })
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .with_state(told);
-    if over_tcp {
-        router.layer(middleware::from_fn(guard))
-    } else {
-        router
-    }
-}
-
-async fn guard(request: Request, next: Next) -> Response {
-    if is_local(request.headers()) {
-        next.run(request).await
-    } else {
-        let why = "the Host must be an IP address or localhost";
-        error(StatusCode::FORBIDDEN, why)
-    }
-}
-
-fn is_local(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return false;
-    };
-    let Ok(host) = Authority::try_from(host.as_bytes()) else {
-        return false;
-    };
-    let name = host.host().trim_matches(['[', ']']);
-    !host.as_str().contains('@')
-        && (name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost"))
-}
-
-async fn faults(State(told): State<Told>) -> Json<Value> {
-    Json(told.faults.now().to_json())
-}
-
-async fn status(State(told): State<Told>) -> Json<Value> {
-    let mut status = told.about.clone();
-    status["faults"] = told.faults.now().to_json();
-    status["totals"] = told.observer.totals().to_json();
+async fn status(State(facts): State<Facts>) -> Json<Value> {
+    let mut status = facts.about.clone();
+    status["faults"] = facts.faults.now().to_json();
+    status["totals"] = facts.observer.totals().to_json();
     Json(status)
 }
 
-async fn connections(State(told): State<Told>) -> Json<Value> {
-    Json(told.observer.connections())
+async fn connections(State(facts): State<Facts>) -> Json<Value> {
+    Json(facts.observer.connections())
 }
 
-async fn clear_all(State(told): State<Told>) -> Json<Value> {
-    told.faults.clear_all();
-    faults(State(told)).await
+async fn clear_all(State(facts): State<Facts>) -> Json<Value> {
+    facts.faults.clear_all();
+    faults(State(facts)).await
 }
 
 /// `KIND` or `KIND/DIRECTION` of a path.
 type Which = Path<Vec<(String, String)>>;
 
 async fn set(
-    State(told): State<Told>,
+    State(facts): State<Facts>,
     which: Which,
     request: axum::http::Uri,
     body: Bytes,
@@ -283,11 +137,11 @@ async fn set(
         let placed = Placed::new(directions, fault).map_err(Refusal::bad)?;
         match lasts {
             None => {
-                told.faults.set(placed).map_err(Refusal::bad)?;
+                facts.faults.set(placed).map_err(Refusal::bad)?;
                 Ok(None)
             }
             Some(lasts) => {
-                let hold = told.faults.hold(placed, lasts).map_err(Refusal::bad)?;
+                let hold = facts.faults.hold(placed, lasts).map_err(Refusal::bad)?;
                 Ok(Some((hold, lasts)))
             }
         }
@@ -295,8 +149,8 @@ async fn set(
     match done {
         Ok(None) => {}
         Ok(Some((hold, lasts))) => {
-            let faults = told.faults.clone();
-            let mut ending = told.ending.lock();
+            let faults = facts.faults.clone();
+            let mut ending = facts.ending.lock();
             while let Some(ended) = ending.try_join_next() {
                 surface(Some(ended));
             }
@@ -308,27 +162,20 @@ async fn set(
         }
         Err(refusal) => return refusal.into_response(),
     }
-    faults(State(told)).await.into_response()
+    faults(State(facts)).await.into_response()
 }
 
-async fn clear(State(told): State<Told>, which: Which) -> Response {
+async fn clear(State(facts): State<Facts>, which: Which) -> Response {
     let (kind, directions) = match read(&which) {
         Ok(read) => read,
         Err(refusal) => return refusal.into_response(),
     };
-    if told.faults.clear(kind, directions) {
-        faults(State(told)).await.into_response()
+    if facts.faults.clear(kind, directions) {
+        faults(State(facts)).await.into_response()
     } else {
         let why = format!("there is no {kind} in force there");
-        error(StatusCode::NOT_FOUND, &why)
+        Refusal::unknown(why).into_response()
     }
-}
-
-/// What is wrong with a request.
-#[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    why: String,
 }
 
 fn read(which: &Which) -> Result<(Kind, Directions), Refusal> {
@@ -367,32 +214,6 @@ fn lasts(query: &str, kind: Kind) -> Result<Option<Duration>, Refusal> {
             "\"?{query}\" means nothing here; there is ?for=5s, and parameters are in the body"
         ))),
     }
-}
-
-impl Refusal {
-    fn bad(why: impl ToString) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            why: why.to_string(),
-        }
-    }
-
-    fn unknown(why: impl ToString) -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            why: why.to_string(),
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        error(self.status, &self.why)
-    }
-}
-
-fn error(status: StatusCode, why: &str) -> Response {
-    (status, Json(json!({ "error": why }))).into_response()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::direction::Direction;
-use super::share::Share;
+use crate::wire::Share;
 
 /// The decisions of one direction of one connection.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::direction::Directions;
 use super::kind::{Kind, Parameter, Unit, UnknownKind};
 use super::rate::{format_rate, parse_rate};
-use super::share::Share;
+use crate::wire::Share;
 
 /// The longest duration of a parameter. Longer is a mistake rather than a wish, and timers end.
 const LONGEST: Duration = Duration::from_secs(86_400);

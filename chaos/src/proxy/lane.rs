@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::faults::Set;
-use super::share::Share;
+use crate::wire::Share;
 
 /// The faults in force in one direction.
 #[derive(Clone, Copy, Debug, Default)]

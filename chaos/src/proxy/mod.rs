@@ -27,7 +27,6 @@ mod kind;
 mod lane;
 mod ledger;
 mod rate;
-mod share;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -49,7 +48,6 @@ pub use faults::{Faults, Hold, InForce, NoEffect, Protocols};
 pub use kind::{Applies, Description, Kind, Parameter, Unit, UnknownKind};
 use ledger::Ledger;
 pub use ledger::Totals;
-pub use share::Share;
 pub use timeline::{Timeline, TimelineError};
 
 /// How many ports are looked at until one is free for TCP and UDP.

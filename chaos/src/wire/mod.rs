@@ -31,6 +31,7 @@ mod moment;
 mod nat;
 mod packet;
 mod shape;
+mod share;
 
 pub use chances::Seed;
 pub use decision::{Carried, Cause, Decision, Fate, Tally};
@@ -39,3 +40,4 @@ pub use moment::Moment;
 pub use nat::{Nat, PublicAddress};
 pub use packet::{NotIp, Packet, Protocol};
 pub use shape::{Bursts, Link, Loss, NotAProbability, Probability, Rate, Reorder, Shape, Way};
+pub use share::Share;

@@ -2,7 +2,8 @@ use serde_json::{Map, json};
 use tokio::net::UdpSocket;
 
 use super::*;
-use crate::proxy::control::{Control, ControlError, Handle};
+use crate::control::{Control, ControlError};
+use crate::proxy::control::Handle;
 
 /// A proxy with a control listener.
 struct Controlled {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::proxy::dice::Dice;
 use crate::proxy::lane::Lane;
-use crate::proxy::share::Share;
 use crate::proxy::throttle::{Throttle, bytes_within};
+use crate::wire::Share;
 
 /// What each datagram is counted for besides its bytes, so that tiny ones are bounded as well.
 const OVERHEAD: usize = 64;

@@ -1,4 +1,4 @@
-//! Shares, written `5%`.
+//! How probable something is, as people write it.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ impl Share {
         self.0
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `5%` or `0.01%`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("\"{text}\" is no share; write one from 0% to 100%, such as 5%");
         let number = text.strip_suffix('%').ok_or_else(wrong)?;
         let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A [`Direction`] is one way of a link, shaped by a [`Shape`]; a [`Link`] is the shapes of both
-//! ways. [`ladder`] names links that people really have, and [`Nat`] rewrites the addresses of who
-//! is behind one.
+//! ways. [`ladder`] names links that people really have, [`document`] is how a link is written, and
+//! [`Nat`] rewrites the addresses of who is behind one.
 //!
 //! Nothing here knows a socket or a clock: time is passed in, and all that looks random follows
 //! from a [`Seed`]. The same seed, settings and packets at the same times give the same
@@ -26,6 +26,7 @@
 mod chances;
 mod decision;
 mod direction;
+pub mod document;
 pub mod ladder;
 mod moment;
 mod nat;

@@ -14,6 +14,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// One way of it.
+    pub const fn shape(&self, way: Way) -> Shape {
+        match way {
+            Way::Up => self.up,
+            Way::Down => self.down,
+        }
+    }
+
     /// The same both ways.
     pub const fn symmetric(shape: Shape) -> Self {
         Self {
@@ -30,6 +38,19 @@ pub enum Way {
     Up,
     /// From the server to who dials.
     Down,
+}
+
+impl Way {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Up, Self::Down];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// What one way of a link does to packets. Lengths are those of IP packets: headers of a link
@@ -207,6 +228,14 @@ impl Probability {
     /// So many times in a hundred; always, if that is more than a hundred.
     pub const fn percent(times: u32) -> Self {
         Self::per_million(times.saturating_mul(10_000))
+    }
+
+    /// How probable it is, from 0 to 1.
+    pub fn get(self) -> f64 {
+        match self.0 {
+            Threshold::Below(threshold) => threshold as f64 / 2_f64.powi(64),
+            Threshold::Always => 1.0,
+        }
     }
 
     /// Whether it happens to who drew this number.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::shape::Probability;
+
 /// A probability, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Share(f64);
@@ -10,6 +12,10 @@ impl Share {
     /// The probability.
     pub fn get(self) -> f64 {
         self.0
+    }
+
+    pub(crate) fn of(probability: Probability) -> Self {
+        Self(probability.get())
     }
 
     /// Reads `5%` or `0.01%`.

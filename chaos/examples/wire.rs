@@ -21,13 +21,13 @@ mod linux {
         error::Error,
         fs,
         io::{self, Read, Write},
-        net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream},
+        net::{Shutdown, TcpListener, TcpStream},
         thread,
         time::{Duration, Instant},
     };
 
     use chaos::{
-        net::{Host, Settings, Wire},
+        net::{Settings, Topology},
         wire::{
             Link, Way,
             ladder::{LADDER, Rung},
@@ -76,16 +76,14 @@ mod linux {
         way: Way,
         duration: Duration,
     ) -> Result<(Duration, f64), Box<dyn Error>> {
-        let host = |last| {
-            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
-            Host::create(Ipv4Addr::new(192, 0, 2, last as u8), v6)
-        };
-        let (client, server) = (host(1)?, host(2)?);
+        let topology = Topology::create()?;
+        let client = topology.add_host("client")?;
+        let server = topology.add_host("server")?;
         let settings = Settings {
             link,
             ..Settings::default()
         };
-        let _wire = Wire::lay(&client, &server, settings)?;
+        topology.lay_wire("client", "server", settings)?;
         let listener = server.within(|| TcpListener::bind((server.v4(), 0)))?;
         let address = listener.local_addr()?;
         let began = Instant::now();

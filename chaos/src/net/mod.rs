@@ -8,30 +8,34 @@
 //!  └───────────────────────┘   └───────────────────────────┘   └───────────────────────┘
 //! ```
 //!
-//! A [`Host`] is a network namespace with an IPv4 and an IPv6 address. A [`Wire`] joins two of them,
-//! and any number of wires may end at a host. Programs are started in a host with
-//! [`Namespace::run`] or [`Namespace::within`], and know nothing of all this.
+//! A [`Topology`] has hosts by name, each a network namespace with an IPv4 and an IPv6 address. A
+//! [`Wire`] joins two of them, and any number of wires may end at a host. Programs are started in a
+//! host with [`Topology::start`], or [`Namespace::run`] to their end, and know nothing of all this.
+//! Sockets of this process are put there by [`Namespace::within`].
 //!
 //! ```no_run
 //! use std::{net::TcpStream, process::Command};
 //!
 //! use chaos::{
-//!     net::{Host, Settings, Wire},
+//!     net::{Settings, Topology},
 //!     wire::{Shape, Way, ladder},
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Host::create("192.0.2.1".parse()?, "2001:db8::1".parse()?)?;
-//! let server = Host::create("192.0.2.2".parse()?, "2001:db8::2".parse()?)?;
-//! let wire = Wire::lay(
-//!     &client,
-//!     &server,
+//! let topology = Topology::create()?;
+//! let client = topology.add_host("client")?;
+//! let server = topology.add_host("server")?;
+//! let wire = topology.lay_wire(
+//!     "client",
+//!     "server",
 //!     Settings {
 //!         link: ladder::SATELLITE,
 //!         ..Settings::default()
 //!     },
 //! )?;
-//! println!("{}", client.run(Command::new("ping").args(["-c3", "192.0.2.2"]), "")?);
+//! let web = topology.start("server", "web", Command::new("python3").args(["-um", "http.server"]))?;
+//! let address = server.v4().to_string();
+//! println!("{}", client.run(Command::new("ping").args(["-c3", &address]), "")?);
 //!
 //! // Nothing comes back from now on.
 //! let cut = Shape {
@@ -39,17 +43,26 @@
 //!     ..ladder::SATELLITE.down
 //! };
 //! wire.set(Way::Down, cut);
-//! let refused = client.within(|| TcpStream::connect((server.v4(), 80)));
-//! println!("{refused:?}, {:?}", wire.tally(Way::Down));
+//! let refused = client.within(|| TcpStream::connect((server.v4(), 8000)));
+//! println!("{refused:?}, {:?}, {:?}", wire.tally(Way::Down), web.seen());
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Nothing of it has a name in the system: the kernel takes namespaces and interfaces away with the
-//! process that holds them, however that ends.
+//! process that holds them, and ends what was started in them, however that process ends.
 
+mod error;
+mod keeper;
 mod namespace;
+mod program;
+mod topology;
 mod wire;
+mod wires;
 
-pub use namespace::{Error, Host, Namespace};
+pub use error::Error;
+pub use namespace::{Host, Namespace};
+pub use program::{Late, Program, Seen, Signal};
+pub use topology::Topology;
 pub use wire::{Settings, Trace, Translation, Wire};
+pub use wires::Wires;

@@ -2,52 +2,27 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr},
     ops::Deref,
     os::fd::{AsFd, AsRawFd},
     process::{self, Child, Command, Stdio},
+    sync::Arc,
     thread,
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use thiserror::Error;
 
-/// Why a network cannot be made.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The kernel lets only root make one.
-    #[error("network namespaces need root")]
-    NeedsRoot,
-    /// The system did not do it.
-    #[error("cannot {doing}: {source}")]
-    System {
-        /// What was tried.
-        doing: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A program did not do it.
-    #[error("{command} failed: {said}")]
-    Program {
-        /// The command line.
-        command: String,
-        /// What it said.
-        said: String,
-    },
-}
+use super::{
+    error::Error,
+    keeper::{Keeper, echoed},
+};
 
-impl Error {
-    pub(super) fn system(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let doing = doing.into();
-        move |source| Self::System { doing, source }
-    }
-}
-
-/// A namespace with an address of either family, which all that it sends comes from.
+/// A host of a [`Topology`](super::Topology): a namespace with an address of either family, which all
+/// that it sends comes from.
 #[derive(Debug)]
 pub struct Host {
+    name: String,
     namespace: Namespace,
     v4: Ipv4Addr,
     v6: Ipv6Addr,
@@ -55,13 +30,28 @@ pub struct Host {
 
 impl Host {
     /// A host that reaches nobody but itself yet.
-    pub fn create(v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self, Error> {
-        let namespace = Namespace::create()?;
+    pub(super) fn create(
+        name: &str,
+        (v4, v6): (Ipv4Addr, Ipv6Addr),
+        keeper: Arc<Keeper>,
+    ) -> Result<Self, Error> {
+        let namespace = Namespace::create(keeper)?;
         // On the loopback interface, they are there whatever wires come and go.
         namespace.ip(&format!(
             "link set lo up\naddress add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad\n"
         ))?;
-        Ok(Self { namespace, v4, v6 })
+        let name = name.to_owned();
+        Ok(Self {
+            name,
+            namespace,
+            v4,
+            v6,
+        })
+    }
+
+    /// Its name in the topology.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its IPv4 address.
@@ -84,23 +74,22 @@ impl Deref for Host {
 }
 
 /// A network namespace. It has no name and no process of its own: the kernel takes it away with
-/// the last that refers to it, however a process ends.
+/// the last that refers to it, however a process ends. What is started in it by [`spawn`](Self::spawn)
+/// and [`run`](Self::run) ends with the topology, and with this process.
 #[derive(Debug)]
 pub struct Namespace {
     file: File,
+    keeper: Arc<Keeper>,
 }
 
 impl Namespace {
     /// A namespace in which nothing is up.
-    pub fn create() -> Result<Self, Error> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(Error::NeedsRoot);
-        }
+    fn create(keeper: Arc<Keeper>) -> Result<Self, Error> {
         let holder = Holder::start().map_err(Error::system("unshare a network namespace"))?;
         let file = holder
             .namespace()
             .map_err(Error::system("open a network namespace"))?;
-        Ok(Self { file })
+        Ok(Self { file, keeper })
     }
 
     /// Makes this thread part of the namespace: its sockets are, and all that it starts.
@@ -126,6 +115,15 @@ impl Namespace {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Starts a program within the namespace. Whoever does has to wait for its end, as of any
+    /// process; the end of the topology kills it, but waits for who has not waited.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        self.within(|| {
+            self.keeper.adopt()?;
+            command.spawn()
+        })
+    }
+
     /// Runs a program within the namespace to its end; gives what it printed.
     pub fn run(&self, command: &mut Command, input: &str) -> Result<String, Error> {
         let line = format!("{command:?}");
@@ -134,7 +132,7 @@ impl Namespace {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = self.within(|| command.spawn()).map_err(failed())?;
+        let mut child = self.spawn(command).map_err(failed())?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).map_err(failed())?;
         }
@@ -174,14 +172,7 @@ impl Holder {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut holder = Self { child };
-        // What comes back has been through the namespace, so there is one.
-        let mut byte = [0];
-        if let Some(stdin) = &mut holder.child.stdin {
-            stdin.write_all(b".")?;
-        }
-        if let Some(stdout) = &mut holder.child.stdout {
-            stdout.read_exact(&mut byte)?;
-        }
+        echoed(&mut holder.child)?;
         Ok(holder)
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use self::lane::{Lane, Translate};
-use super::namespace::{Error, Host};
+use super::{error::Error, namespace::Host};
 use crate::wire::{Decision, Direction, Link, Nat, PublicAddress, Seed, Shape, Tally, Way};
 
 /// How a wire begins.
@@ -55,8 +55,10 @@ pub enum Trace {
 /// other. It carries IP packets of up to 1500 bytes with one address as their destination.
 ///
 /// Of several wires between the same two hosts the latest is used. Dropping one takes the interfaces away. What is on it is lost then.
+/// Every change is logged with its name, and so is at its end what it has done.
 #[derive(Debug)]
 pub struct Wire {
+    name: String,
     up: Lane,
     down: Lane,
     nat: Option<Arc<Mutex<Nat>>>,
@@ -64,7 +66,12 @@ pub struct Wire {
 
 impl Wire {
     /// Lays a wire.
-    pub fn lay(client: &Host, server: &Host, settings: Settings) -> Result<Self, Error> {
+    pub(super) fn lay(
+        name: &str,
+        client: &Host,
+        server: &Host,
+        settings: Settings,
+    ) -> Result<Self, Error> {
         let (seen_v4, seen_v6) = match settings.translation {
             Translation::None => (client.v4(), client.v6()),
             Translation::Nat(public) => (public.v4, public.v6),
@@ -87,11 +94,18 @@ impl Wire {
             let ends = (Arc::clone(from), Arc::clone(to));
             Lane::open(way, direction, beginning, ends, translate, settings.trace)
         };
+        tracing::info!(wire = name, link = %settings.link.to_json(), seed = settings.seed.0, "laid");
         Ok(Self {
+            name: name.to_owned(),
             up: lane(Way::Up, settings.link.up, &near, &far)?,
             down: lane(Way::Down, settings.link.down, &far, &near)?,
             nat,
         })
+    }
+
+    /// Its name: who dials, a colon, and whom they dial.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What it does to packets now.
@@ -110,7 +124,19 @@ impl Wire {
 
     /// Changes one way. What is on the wire stays there.
     pub fn set(&self, way: Way, shape: Shape) {
-        self.lane(way).set_shape(shape);
+        self.change(way, |_| shape);
+    }
+
+    /// Changes one way into what follows from what it is, between which nobody else changes it. What is
+    /// on the wire stays there.
+    pub fn change(&self, way: Way, change: impl FnOnce(Shape) -> Shape) {
+        let shape = self.lane(way).change(change);
+        tracing::info!(wire = %self.name, way = way.name(), shape = %shape.to_json(), "changed");
+    }
+
+    /// Whether the client is behind a NAT.
+    pub fn has_nat(&self) -> bool {
+        self.nat.is_some()
     }
 
     /// Gives new public ports to everyone behind the NAT; answers to the old ones are lost. Without
@@ -118,6 +144,7 @@ impl Wire {
     pub fn rebind(&self) {
         if let Some(nat) = &self.nat {
             nat.lock().rebind();
+            tracing::info!(wire = %self.name, "rebound");
         }
     }
 
@@ -145,6 +172,15 @@ impl Wire {
         match way {
             Way::Up => &self.up,
             Way::Down => &self.down,
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        for way in Way::ALL {
+            let tally = self.tally(way).to_json();
+            tracing::info!(wire = %self.name, way = way.name(), %tally, "taken away");
         }
     }
 }

@@ -115,12 +115,15 @@ fn a_wire_that_is_dropped_leaves_nothing_behind() {
             let printed = host.run(ip.args(["-oneline", "link"]), "").unwrap();
             printed.lines().count()
         };
-        [&hosts.client, &hosts.server].map(list).to_vec()
+        [&hosts.client, &hosts.server]
+            .map(|host| list(host))
+            .to_vec()
     };
     for _ in 0..2 {
         let wire = hosts.wire(Shape::CLEAR);
         assert_eq!(interfaces(), [2, 2], "loopback and the wire");
         drop(wire);
+        hosts.topology.take_wire("client", "server");
         // A process that another thread starts has our files until its program runs.
         wait_for("the interfaces to go", || {
             (interfaces() == [1, 1]).then_some(())

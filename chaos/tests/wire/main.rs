@@ -11,3 +11,4 @@ mod delay;
 mod nat;
 mod rate;
 mod support;
+mod topology;

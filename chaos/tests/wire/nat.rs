@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
+    sync::Arc,
 };
 
 use chaos::{
@@ -24,12 +25,11 @@ fn public(family: Family) -> IpAddr {
     }
 }
 
-fn translated(hosts: &Hosts) -> Wire {
-    let settings = Settings {
+fn translated(hosts: &Hosts) -> Arc<Wire> {
+    hosts.lay(Settings {
         translation: Translation::Nat(PUBLIC),
         ..Settings::default()
-    };
-    Wire::lay(&hosts.client, &hosts.server, settings).unwrap()
+    })
 }
 
 #[test]

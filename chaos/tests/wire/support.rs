@@ -2,25 +2,31 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     process::Command,
+    sync::Arc,
 };
 
 use chaos::{
-    net::{Error, Host, Settings, Trace, Wire},
+    net::{Host, Settings, Topology, Trace, Wire},
     wire::{Carried, Decision, Fate, Link, Seed, Shape, Tally, Way},
 };
 
 #[path = "../../../causeway/tests/scenarios/support/wait.rs"]
 mod wait;
 
+#[path = "../../../causeway/tests/scenarios/support/topology.rs"]
+mod topology;
+
+pub(crate) use topology::topology;
 pub(crate) use wait::wait_for;
 
 /// Who dials, and whom they dial.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    pub(crate) client: Host,
-    pub(crate) server: Host,
+    pub(crate) topology: Topology,
+    pub(crate) client: Arc<Host>,
+    pub(crate) server: Arc<Host>,
 }
 
 /// The families of addresses.
@@ -33,18 +39,12 @@ pub(crate) enum Family {
 impl Hosts {
     /// `None`, and said, where they cannot be made.
     pub(crate) fn create() -> Option<Self> {
-        let host = |subnet, v6| match Host::create(Ipv4Addr::new(192, 0, subnet, 1), v6) {
-            Ok(host) => Some(host),
-            Err(error @ Error::NeedsRoot) => {
-                assert!(std::env::var_os("CI").is_none(), "{error}");
-                eprintln!("skipped: {error}");
-                None
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let topology = topology()?;
+        let [client, server] = ["client", "server"].map(|name| topology.add_host(name).unwrap());
         Some(Self {
-            client: host(0, Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1))?,
-            server: host(2, Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1))?,
+            topology,
+            client,
+            server,
         })
     }
 
@@ -58,8 +58,8 @@ impl Hosts {
     }
 
     /// A wire that does this to what the client sends, and nothing to the answers. It keeps a trace.
-    pub(crate) fn wire(&self, up: Shape) -> Wire {
-        let settings = Settings {
+    pub(crate) fn wire(&self, up: Shape) -> Arc<Wire> {
+        self.lay(Settings {
             link: Link {
                 up,
                 down: Shape::CLEAR,
@@ -67,8 +67,12 @@ impl Hosts {
             seed: Seed(11),
             trace: Trace::Keep,
             ..Settings::default()
-        };
-        Wire::lay(&self.client, &self.server, settings).unwrap()
+        })
+    }
+
+    pub(crate) fn lay(&self, settings: Settings) -> Arc<Wire> {
+        let wire = self.topology.lay_wire("client", "server", settings);
+        wire.unwrap()
     }
 
     pub(crate) fn server(&self, family: Family) -> IpAddr {

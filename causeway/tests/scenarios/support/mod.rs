@@ -19,6 +19,7 @@ mod ports;
 mod process;
 mod programs;
 pub(crate) mod stranger;
+mod topology;
 mod traffic;
 mod wait;
 
@@ -34,6 +35,7 @@ pub(crate) use process::{Process, signal};
 pub(crate) use programs::{
     fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,
 };
+pub(crate) use topology::topology;
 pub(crate) use traffic::{
     Pattern, echoes, pattern_digest, read_digest, reset_on_close, stalls_after,
 };

@@ -10,12 +10,12 @@ use std::{
 };
 
 use chaos::{
-    net::{self, Error, Namespace, Settings, Translation, Wire},
+    net::{self, Namespace, Settings, Topology, Translation, Wire},
     wire::{Link, PublicAddress},
 };
 use serde_json::Value;
 
-use super::{peers::peer, plane::Side};
+use super::{peers::peer, plane::Side, topology::topology};
 
 /// The interface at either end of the wire, and the table of packet filters.
 const WIRE: &str = "wire";
@@ -42,12 +42,13 @@ table inet wire {
 pub(crate) struct Network {
     pub(crate) edge: Arc<Host>,
     pub(crate) client: Arc<Host>,
+    topology: Arc<Topology>,
 }
 
 /// A host on the wire.
 #[derive(Debug)]
 pub(crate) struct Host {
-    host: net::Host,
+    host: Arc<net::Host>,
     nft: PathBuf,
 }
 
@@ -92,7 +93,7 @@ impl Network {
 
     /// Two hosts with this link between them, over which the client dials. `None`, said by name,
     /// where it cannot be made.
-    pub(crate) fn over(link: Link) -> Option<(Self, Wire)> {
+    pub(crate) fn over(link: Link) -> Option<(Self, Arc<Wire>)> {
         Self::wired(Settings {
             link,
             ..Settings::default()
@@ -100,7 +101,7 @@ impl Network {
     }
 
     /// Two hosts, of which the client is behind a NAT.
-    pub(crate) fn over_nat(link: Link) -> Option<(Self, Wire)> {
+    pub(crate) fn over_nat(link: Link) -> Option<(Self, Arc<Wire>)> {
         Self::wired(Settings {
             link,
             translation: Translation::Nat(PublicAddress {
@@ -111,9 +112,10 @@ impl Network {
         })
     }
 
-    fn wired(settings: Settings) -> Option<(Self, Wire)> {
+    fn wired(settings: Settings) -> Option<(Self, Arc<Wire>)> {
         let network = Self::apart()?;
-        let wire = Wire::lay(&network.client.host, &network.edge.host, settings).unwrap();
+        let (client, edge) = (Side::Client.name(), Side::Edge.name());
+        let wire = network.topology.lay_wire(client, edge, settings).unwrap();
         Some((network, wire))
     }
 
@@ -122,25 +124,16 @@ impl Network {
         let (Some(_), Some(nft), Some(_)) = (peer("ip"), peer("nft"), peer("unshare")) else {
             return None;
         };
-        let host = |last| {
-            let v4 = Ipv4Addr::new(192, 0, 2, last);
-            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into());
-            match net::Host::create(v4, v6) {
-                Ok(host) => Some(Arc::new(Host {
-                    host,
-                    nft: nft.clone(),
-                })),
-                Err(error @ Error::NeedsRoot) => {
-                    assert!(std::env::var_os("CI").is_none(), "{error}");
-                    eprintln!("skipped: {error}");
-                    None
-                }
-                Err(error) => panic!("{error}"),
-            }
+        let topology = topology()?;
+        let host = |side: Side| {
+            let host = topology.add_host(side.name()).unwrap();
+            let nft = nft.clone();
+            Arc::new(Host { host, nft })
         };
         Some(Self {
-            edge: host(1)?,
-            client: host(2)?,
+            edge: host(Side::Edge),
+            client: host(Side::Client),
+            topology: Arc::new(topology),
         })
     }
 

@@ -247,11 +247,11 @@ fn start(directory: &Path, side: Side, told: &Builder) -> Process {
     {
         command = limited(&command, most);
     }
-    let mut begin = || Process::start(name, &mut command, &log);
-    match &told.network {
-        Some(network) => network.host(side).within(begin),
-        None => begin(),
-    }
+    let spawn = |command: &mut Command| match &told.network {
+        Some(network) => network.host(side).spawn(command),
+        None => command.spawn(),
+    };
+    Process::start_by(name, &mut command, &log, spawn)
 }
 
 /// `command` as a process that may have no more than `most` files open.

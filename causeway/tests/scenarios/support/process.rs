@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -24,14 +25,23 @@ impl Process {
     /// Starts `command`; its standard error is appended to `log`, and its standard output as
     /// well unless the command says otherwise by `stdout` being set before.
     pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        Self::start_by(name, command, log, Command::spawn)
+    }
+
+    /// The same, spawned in a place of the test's choice.
+    pub(crate) fn start_by(
+        name: &str,
+        command: &mut Command,
+        log: &Path,
+        spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
+    ) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
         let started = Instant::now();
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+            .stderr(file);
+        let child = spawn(command).unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         Self {
             name: name.to_owned(),
             child,

@@ -103,13 +103,16 @@ impl Lane {
         *self.shared.state.lock().direction.shape()
     }
 
-    pub(super) fn set_shape(&self, shape: Shape) {
+    /// Shapes it anew, and says how.
+    pub(super) fn change(&self, change: impl FnOnce(Shape) -> Shape) -> Shape {
         let mut state = self.shared.state.lock();
+        let shape = change(*state.direction.shape());
         // Read under the lock, so that the direction never sees time go back.
         let now = self.shared.now();
         state.direction.set_shape(now, shape);
         drop(state);
         self.shared.wake();
+        shape
     }
 
     pub(super) fn tally(&self) -> Tally {

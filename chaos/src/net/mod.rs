@@ -11,7 +11,7 @@
 //! A [`Topology`] has hosts by name, each a network namespace with an IPv4 and an IPv6 address. A
 //! [`Wire`] joins two of them, and any number of wires may end at a host. Programs are started in a
 //! host with [`Topology::start`], or [`Namespace::run`] to their end, and know nothing of all this.
-//! Sockets of this process are put there by [`Namespace::within`].
+//! Sockets of this process are put there by [`Namespace::within`]. [`control`] changes wires over HTTP.
 //!
 //! ```no_run
 //! use std::{net::TcpStream, process::Command};
@@ -52,6 +52,7 @@
 //! Nothing of it has a name in the system: the kernel takes namespaces and interfaces away with the
 //! process that holds them, and ends what was started in them, however that process ends.
 
+pub mod control;
 mod error;
 mod keeper;
 mod namespace;

@@ -21,7 +21,11 @@ fn link() -> Link {
     })
 }
 
-/// What a line of ping says of one packet.
+/// How long each packet of ping took, by what it printed.
+pub(crate) fn times(printed: &str) -> Vec<Duration> {
+    printed.lines().filter_map(time).collect()
+}
+
 fn time(line: &str) -> Option<Duration> {
     let milliseconds = line.split_once("time=")?.1.strip_suffix(" ms")?;
     Some(Duration::from_secs_f64(
@@ -38,7 +42,7 @@ fn ping_sees_the_delay() {
         let least = THERE_AND_BACK - Duration::from_millis(1);
         wait_for("a ping that takes as long as the wire", || {
             let printed = hosts.ping(&format!("-c 5 -i 0.05 -W 10 {}", hosts.server(family)));
-            let times: Vec<_> = printed.lines().filter_map(time).collect();
+            let times = times(&printed);
             assert_eq!(times.len(), 5, "{printed}");
             assert!(times.iter().all(|time| *time >= least), "{printed}");
             times

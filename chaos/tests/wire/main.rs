@@ -7,6 +7,7 @@
 
 mod blocked;
 mod chance;
+mod control;
 mod delay;
 mod nat;
 mod rate;

@@ -40,6 +40,7 @@ mod smuggling;
 mod sockets;
 mod support;
 mod third_party;
+mod topology;
 mod traffic;
 mod udp_blocked;
 mod udp_unblocked;

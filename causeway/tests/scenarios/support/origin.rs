@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -19,7 +19,7 @@ use super::{
     wait::DEADLINE,
 };
 
-/// A TCP server on a free port of the loopback interface. It stays until the process ends.
+/// A TCP server on a free port, of the loopback interface unless another address is said. It stays until the process ends.
 #[derive(Debug)]
 pub(crate) struct Origin {
     address: SocketAddr,
@@ -30,8 +30,12 @@ pub(crate) struct Origin {
 impl Origin {
     /// Runs `serve` on a thread of its own for each connection.
     pub(crate) fn new(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::serving(Ipv4Addr::LOCALHOST.into(), serve)
+    }
+
+    fn serving(ip: IpAddr, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let serve = Arc::new(serve);
-        Self::accepting(move |stream, _| {
+        Self::accepting(ip, move |stream, _| {
             let serve = Arc::clone(&serve);
             thread::spawn(move || serve(stream));
         })
@@ -39,7 +43,7 @@ impl Origin {
 
     /// Hands every connection to the test, by [`Self::accept`].
     pub(crate) fn by_hand() -> Self {
-        Self::accepting(|stream, arrivals| {
+        Self::accepting(Ipv4Addr::LOCALHOST.into(), |stream, arrivals| {
             // Nobody receives once the test is over.
             let _ = arrivals.send(stream);
         })
@@ -47,7 +51,12 @@ impl Origin {
 
     /// Sends back what it reads, and ends when its peer has ended.
     pub(crate) fn echo() -> Self {
-        Self::new(|mut stream| {
+        Self::echo_on(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same on another address of this thread's host.
+    pub(crate) fn echo_on(ip: IpAddr) -> Self {
+        Self::serving(ip, |mut stream| {
             let mut back = stream.try_clone().unwrap();
             // A caller that goes away ends an echo, one way or the other.
             let _ = io::copy(&mut stream, &mut back);
@@ -85,9 +94,10 @@ impl Origin {
     }
 
     fn accepting(
+        ip: IpAddr,
         handle: impl Fn(TcpStream, &mpsc::Sender<TcpStream>) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
         let (sender, arrivals) = mpsc::channel();

@@ -44,6 +44,35 @@ pub(crate) enum Software {
     Knot,
 }
 
+impl Software {
+    /// Where it is. `None`, said by name, when it is missing.
+    pub(crate) fn program(self) -> Option<PathBuf> {
+        peer(match self {
+            Self::Bind => "named",
+            Self::Knot => "knotd",
+        })
+    }
+
+    /// What serves this zone, as it is at its beginning, in the foreground, with everything that it writes in
+    /// `directory`.
+    pub(crate) fn command(
+        self,
+        program: &Path,
+        directory: &Path,
+        address: SocketAddr,
+        zone: &Zone,
+    ) -> Command {
+        let file = directory.join(zone.file_name());
+        if !file.exists() {
+            fs::write(file, zone.file()).unwrap();
+        }
+        match self {
+            Self::Bind => bind::command(program, directory, address, zone),
+            Self::Knot => knot::command(program, directory, address, zone),
+        }
+    }
+}
+
 /// A name server with one zone. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct NameServer {
@@ -60,15 +89,11 @@ impl NameServer {
     /// tests need beside it is missing.
     #[track_caller]
     pub(crate) fn start(software: Software, zone: &Zone) -> Option<Self> {
-        let program = peer(match software {
-            Software::Bind => "named",
-            Software::Knot => "knotd",
-        })?;
+        let program = software.program()?;
         for tool in ["dig", "nsupdate"] {
             peer(tool)?;
         }
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(zone.file_name()), zone.file()).unwrap();
         let mut server = Self {
             software,
             program,
@@ -85,14 +110,9 @@ impl NameServer {
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "it is still running");
-        let mut command = match self.software {
-            Software::Bind => {
-                bind::command(&self.program, self.directory(), self.address, &self.zone)
-            }
-            Software::Knot => {
-                knot::command(&self.program, self.directory(), self.address, &self.zone)
-            }
-        };
+        let software = self.software;
+        let mut command =
+            software.command(&self.program, self.directory(), self.address, &self.zone);
         let log = self.directory().join("log");
         self.process = Some(Process::start("name server", &mut command, &log));
         wait_for("the name server to answer", || {

@@ -39,7 +39,7 @@ pub mod transport;
 pub mod worker;
 
 pub use driver::{
-    Closed, Incoming, OpenError, OpenRequest, Reset, ResetBy, Session, Stream, StreamIo,
+    Closed, Incoming, NotResumed, OpenError, OpenRequest, Reset, ResetBy, Session, Stream, StreamIo,
 };
 pub use proto::{AppProtocol, Caller, CloseCode, ResetCode, ServiceName, SessionId, StreamId};
 pub use worker::{WorkerHandle, Workers};

@@ -21,6 +21,8 @@ pub struct RelayMetrics {
     sessions: Gauge,
     streams: Family<OpenedBy, Counter>,
     streams_over: Family<EndedHow, Counter>,
+    streams_moved: Counter,
+    resumed: Counter,
     control_messages: Family<ControlKind, Counter>,
     violations: Family<Code, Counter>,
     /// Payload handed to the transport.
@@ -60,6 +62,8 @@ impl RelayMetrics {
             sessions: Gauge::default(),
             streams: Family::default(),
             streams_over: Family::default(),
+            streams_moved: Counter::default(),
+            resumed: Counter::default(),
             control_messages: Family::default(),
             violations: Family::default(),
             bytes_sent: Counter::default(),
@@ -82,6 +86,16 @@ impl RelayMetrics {
             "causeway_streams_ended",
             "Streams that are over: complete, or the code they were reset with, and by which end",
             metrics.streams_over.clone(),
+        );
+        registry.register(
+            "causeway_streams_moved",
+            "Times that a live stream went on on another connection",
+            metrics.streams_moved.clone(),
+        );
+        registry.register(
+            "causeway_sessions_resumed",
+            "Times that a session went on on another connection",
+            metrics.resumed.clone(),
         );
         registry.register(
             "causeway_control_messages",
@@ -126,6 +140,14 @@ impl RelayMetrics {
 
     pub(crate) fn stream_accepted(&self) {
         self.streams.get_or_create(&OpenedBy { by: "peer" }).inc();
+    }
+
+    pub(crate) fn session_resumed(&self) {
+        self.resumed.inc();
+    }
+
+    pub(crate) fn stream_moved(&self) {
+        self.streams_moved.inc();
     }
 
     pub(crate) fn stream_over(&self, over: &Over) {

@@ -7,10 +7,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use relay::ResetBy;
-use relay::proto::{Control, Limits, Opener, ResetCode};
+use relay::proto::{
+    Attempt, Caller, Control, Generation, Limits, Open, Opener, ResetCode, StreamId,
+};
 use relay::session::{
-    Event, LivenessConfig, Opened, Over, ProcessBudget, SessionConfig, SessionState,
+    Event, HeaderOutcome, LivenessConfig, Over, ProcessBudget, SessionConfig, SessionState,
 };
 
 fn end(side: Opener, now: Instant) -> SessionState {
@@ -28,8 +31,25 @@ fn end(side: Opener, now: Instant) -> SessionState {
         process_budget: Arc::new(ProcessBudget::new(1000)),
         liveness: LivenessConfig::default(),
         seed: 1,
+        attempt: Attempt(1),
+        resume: false,
     };
     SessionState::new(config, now)
+}
+
+/// The header of a stream that ends with its connection.
+fn header(stream: StreamId) -> Open {
+    Open {
+        stream,
+        service: "test".parse().unwrap(),
+        caller: Caller {
+            principal: "ingress/test".into(),
+            address: None,
+        },
+        traceparent: None,
+        resumable: false,
+        generation: Generation(0),
+    }
 }
 
 fn said(state: &mut SessionState, now: Instant) -> Vec<Control> {
@@ -62,9 +82,16 @@ fn a_reset_that_meets_the_acknowledgement_of_an_end_is_still_said() {
     let mut a = end(Opener::Initiator, now);
     let mut b = end(Opener::Responder, now);
     let id = a.open(now).unwrap();
-    assert_eq!(b.handle_open(id, now), Ok(Opened::New));
-    assert_eq!(a.send_up_to(id, 10, now), 10);
-    b.received(id, 10, now).unwrap();
+    assert!(matches!(
+        b.handle_open(&header(id), now),
+        Ok(HeaderOutcome::New { .. })
+    ));
+    assert_eq!(
+        a.send(id, Generation(0), &mut Bytes::from(vec![0; 10]), now)
+            .len(),
+        10
+    );
+    b.received(id, Generation(0), 10, now).unwrap();
     b.consumed(id, 10, now);
     a.finish(id);
     hear(&mut b, said(&mut a, now), now);
@@ -89,7 +116,10 @@ fn two_resets_that_pass_each_other_end_the_stream_once_at_each_end() {
     let mut a = end(Opener::Initiator, now);
     let mut b = end(Opener::Responder, now);
     let id = a.open(now).unwrap();
-    assert_eq!(b.handle_open(id, now), Ok(Opened::New));
+    assert!(matches!(
+        b.handle_open(&header(id), now),
+        Ok(HeaderOutcome::New { .. })
+    ));
     a.reset(id, ResetCode::CallerReset, String::new());
     b.reset(id, ResetCode::OriginReset, String::new());
     let (from_a, from_b) = (said(&mut a, now), said(&mut b, now));

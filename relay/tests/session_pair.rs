@@ -9,10 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use proptest::prelude::*;
-use relay::proto::{Control, Limits, Opener, ResetCode, StreamId};
+use relay::proto::{
+    Attempt, Caller, Control, Generation, Limits, Open, Opener, ResetCode, StreamId,
+};
 use relay::session::{
-    Event, LivenessConfig, Opened, Over, ProcessBudget, SessionConfig, SessionState,
+    Event, HeaderOutcome, LivenessConfig, Over, ProcessBudget, SessionConfig, SessionState,
 };
 
 const MAX_STREAMS: u32 = 4;
@@ -70,6 +73,21 @@ struct End {
     wire: BTreeMap<StreamId, VecDeque<Packet>>,
 }
 
+/// The header of a stream that ends with its connection.
+fn header(stream: StreamId) -> Open {
+    Open {
+        stream,
+        service: "test".parse().unwrap(),
+        caller: Caller {
+            principal: "ingress/test".into(),
+            address: None,
+        },
+        traceparent: None,
+        resumable: false,
+        generation: Generation(0),
+    }
+}
+
 struct Pair {
     ends: [End; 2],
     now: Instant,
@@ -98,6 +116,8 @@ impl Pair {
                     ..LivenessConfig::default()
                 },
                 seed: 1,
+                attempt: Attempt(1),
+                resume: false,
             };
             End {
                 state: SessionState::new(config, now),
@@ -138,7 +158,9 @@ impl Pair {
                     return;
                 };
                 let end = &mut self.ends[side];
-                let count = end.state.send_up_to(id, count, now);
+                let mut bytes = Bytes::from(vec![0; count as usize]);
+                let sent = end.state.send(id, Generation(0), &mut bytes, now);
+                let count = sent.len() as u64;
                 if count > 0 {
                     end.out.entry(id).or_default().sent += count;
                     end.wire
@@ -210,15 +232,19 @@ impl Pair {
             .and_then(VecDeque::pop_front)
             .unwrap()
         {
-            Packet::Header => match receiver.state.handle_open(id, now).unwrap() {
-                Opened::New => {
+            Packet::Header => match receiver.state.handle_open(&header(id), now).unwrap() {
+                HeaderOutcome::New { .. } => {
                     receiver.streams.entry(id).or_insert(None);
                 }
-                Opened::AlreadyOver => {}
-                Opened::Overload => panic!("an honest opener stays within the limit"),
+                HeaderOutcome::TooLate => {}
+                HeaderOutcome::Moved { .. } => panic!("nothing moves"),
+                HeaderOutcome::Overload => panic!("an honest opener stays within the limit"),
             },
             Packet::Bytes(count) => {
-                receiver.state.received(id, count, now).unwrap();
+                receiver
+                    .state
+                    .received(id, Generation(0), count, now)
+                    .unwrap();
                 sender.out.get_mut(&id).unwrap().received += count;
             }
         }
@@ -261,7 +287,9 @@ impl Pair {
                         | Event::Edges(_)
                         | Event::Draining
                         | Event::Closed(_)
-                        | Event::Dead => {
+                        | Event::Dead
+                        | Event::Attach
+                        | Event::Expired => {
                             panic!("{event:?}")
                         }
                     }

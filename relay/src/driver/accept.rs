@@ -1,20 +1,26 @@
 //! The accept task: takes the streams that the peer opens, and hands each to the handler.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::attach::MovedSender;
+use super::line::Line;
 use super::shared::{ClosedBy, Shared, close};
-use super::span;
-use super::stream::{Stream, StreamHandle};
+use super::stream::{MovedReceiver, Stream, StreamHandle};
+use super::{span, surface_panic};
 use crate::audit::Entry;
-use crate::proto::{CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, StreamHeader};
-use crate::session::{Opened, Violation};
+use crate::proto::{
+    CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, StreamAnswer, StreamHeader,
+};
+use crate::session::HeaderOutcome;
 use crate::transport::{BoxFuture, RecvHalf, StreamBroken, TransportStream};
 
 /// How many streams may be waiting for their headers; more wait in the transport. A header that
@@ -37,39 +43,21 @@ pub struct Incoming {
 /// the stream's span.
 pub type StreamHandler = Arc<dyn Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Accepts until the session is over, then waits for the handlers.
+/// Accepts from every connection of the session until that is over, then waits for the handlers.
 pub(super) async fn run(shared: Arc<Shared>, handler: StreamHandler) {
     let mut handlers = JoinSet::new();
-    let headers = Arc::new(tokio::sync::Semaphore::new(MAX_HEADERS));
-    loop {
+    let headers = Arc::new(Semaphore::new(MAX_HEADERS));
+    while let Some(line) = shared
+        .closed()
+        .run_until_cancelled(shared.connected_line())
+        .await
+    {
+        let over = line.over.clone();
+        let accepting = accept(&shared, &line, &handler, &headers, &mut handlers);
         tokio::select! {
             () = shared.closed().cancelled() => break,
-            permit = headers.clone().acquire_owned() => {
-                let Ok(permit) = permit else { break };
-                tokio::select! {
-                    () = shared.closed().cancelled() => break,
-                    accepted = shared.connection.accept() => match accepted {
-                        Ok(transport) => {
-                            let (shared, handler) = (shared.clone(), handler.clone());
-                            handlers.spawn(async move {
-                                let admitting = admit(&shared, transport);
-                                let admitted = admitting.instrument(shared.span.clone()).await;
-                                drop(permit);
-                                if let Some(incoming) = admitted {
-                                    let span = incoming.stream.span().clone();
-                                    handler(incoming).instrument(span).await;
-                                }
-                            });
-                        }
-                        // Why, and whether all is well, is the control stream's to say.
-                        Err(_) => {
-                            shared.closed().cancelled().await;
-                            break;
-                        }
-                    },
-                    Some(ended) = handlers.join_next() => surface_panic(ended),
-                }
-            }
+            () = over.cancelled() => {}
+            never = accepting => match never {},
         }
     }
     let all_ended = async {
@@ -82,18 +70,57 @@ pub(super) async fn run(shared: Arc<Shared>, handler: StreamHandler) {
     }
 }
 
-fn surface_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "the handler of a stream panicked");
+/// Accepts from one of them. Cancel-safe.
+async fn accept(
+    shared: &Arc<Shared>,
+    line: &Arc<Line>,
+    handler: &StreamHandler,
+    headers: &Arc<Semaphore>,
+    handlers: &mut JoinSet<()>,
+) -> Infallible {
+    loop {
+        tokio::select! {
+            transport = next_stream(line, headers) => {
+                let Some((transport, permit)) = transport else {
+                    // Why, and whether all is well, is the control stream's to say.
+                    return std::future::pending().await;
+                };
+                let (shared, line, handler) = (shared.clone(), line.clone(), handler.clone());
+                handlers.spawn(async move {
+                    let admitting = admit(&shared, &line, transport);
+                    let admitted = admitting.instrument(shared.span.clone()).await;
+                    drop(permit);
+                    if let Some(incoming) = admitted {
+                        let span = incoming.stream.span().clone();
+                        handler(incoming).instrument(span).await;
+                    }
+                });
+            }
+            Some(ended) = handlers.join_next() => surface_panic(ended),
+        }
     }
 }
 
-/// Reads the header of a stream and asks the session whether it is new.
-async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<Incoming> {
+/// The next transport stream, and a place to read its header in; `None` if there will be no more.
+async fn next_stream(
+    line: &Line,
+    headers: &Arc<Semaphore>,
+) -> Option<(TransportStream, OwnedSemaphorePermit)> {
+    let permit = headers.clone().acquire_owned().await.ok()?;
+    let transport = line.connection.accept().await.ok()?;
+    Some((transport, permit))
+}
+
+/// Reads the header of a transport stream, and asks the session what it leads to: a new stream, or a
+/// live one that goes on here.
+async fn admit(
+    shared: &Arc<Shared>,
+    line: &Arc<Line>,
+    mut transport: TransportStream,
+) -> Option<Incoming> {
     let read = read_header(transport.recv.as_mut());
-    let (header, early) = match shared.closed().run_until_cancelled(read).await? {
+    let read = shared.closed().run_until_cancelled(read);
+    let (header, early) = match line.over.run_until_cancelled(read).await?? {
         Ok(read) => read,
         Err(HeaderError::Broken) => {
             transport.recv.stop(ResetCode::Protocol);
@@ -104,27 +131,39 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
             return None;
         }
     };
-    let open = match header {
-        StreamHeader::Open(open) => open,
-        StreamHeader::Attach(_) => {
-            shared.violated(&Violation::Unexpected(
-                "an attachment, which was not negotiated",
-            ));
-            return None;
-        }
-    };
-    match shared.with(|session, now| session.handle_open(open.stream, now)) {
-        Ok(Opened::New) => shared.metrics.stream_accepted(),
-        Ok(Opened::AlreadyOver) => return None,
-        Ok(Opened::Overload) => {
+    let outcome = shared.on_line(line, |session, now| match &header {
+        StreamHeader::Open(open) => session.handle_open(open, now),
+        StreamHeader::Attach(attach) => session.handle_attach(attach),
+    })?;
+    match (outcome, header) {
+        (Ok(HeaderOutcome::New { answer }), StreamHeader::Open(open)) => {
             shared.metrics.stream_accepted();
-            return None;
+            open_here(shared, open, transport, early, answer).await
         }
-        Err(violation) => {
+        (Ok(HeaderOutcome::New { .. }), StreamHeader::Attach(_))
+        | (Ok(HeaderOutcome::TooLate), _) => None,
+        (Ok(HeaderOutcome::Moved { answer, skip }), _) => {
+            go_on_here(shared, line, transport, early, answer, skip).await;
+            None
+        }
+        (Ok(HeaderOutcome::Overload), _) => {
+            shared.metrics.stream_accepted();
+            None
+        }
+        (Err(violation), _) => {
             shared.violated(&violation);
-            return None;
+            None
         }
     }
+}
+
+async fn open_here(
+    shared: &Arc<Shared>,
+    open: Open,
+    transport: TransportStream,
+    early: Bytes,
+    answer: StreamAnswer,
+) -> Option<Incoming> {
     let traceparent = open.traceparent.as_deref();
     let span = span::stream(&shared.span, open.stream, &open.service, traceparent);
     let handle = StreamHandle::new(shared.clone(), open.stream, span);
@@ -137,7 +176,7 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
         } = open.clone();
         Entry::new(parties, service, caller, traceparent)
     });
-    let mut stream = match Stream::accepted(handle, transport, early) {
+    let mut stream = match Stream::accepted(handle, transport, early, answer) {
         Ok(stream) => stream,
         Err(violation) => {
             shared.violated(&violation);
@@ -147,6 +186,38 @@ async fn admit(shared: &Arc<Shared>, mut transport: TransportStream) -> Option<I
     // A peer that refuses the answer may still send: what that means is the handler's to see.
     stream.flush_what_fits().await.ok()?;
     Some(Incoming { open, stream })
+}
+
+/// A live stream goes on at this transport stream.
+async fn go_on_here(
+    shared: &Arc<Shared>,
+    line: &Line,
+    transport: TransportStream,
+    early: Bytes,
+    answer: StreamAnswer,
+    skip: u64,
+) {
+    let (id, generation) = (answer.stream, answer.generation);
+    shared.metrics.stream_moved();
+    shared.hand_receiver(
+        id,
+        MovedReceiver {
+            generation,
+            half: transport.recv,
+            answer: None,
+            skip,
+            early,
+        },
+    );
+    let mut first = BytesMut::new();
+    answer.encode(&mut first);
+    let moved = MovedSender {
+        shared: shared.clone(),
+        id,
+        generation,
+        half: transport.send,
+    };
+    moved.send_again(line, first.freeze(), answer.start).await;
 }
 
 enum HeaderError {

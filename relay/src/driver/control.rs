@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::line::Line;
 use super::shared::{ClosedBy, Shared, close, now};
 use crate::proto::{CloseCode, Control, FrameBuffer};
 use crate::session::Violation;
@@ -22,45 +22,61 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the last word may take to be read by the peer.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// Writes what the session has to say until it is over, then closes the connection.
-pub(super) async fn write(shared: Arc<Shared>, mut control: Box<dyn SendHalf>) {
+/// Writes what the session has to say for as long as the line carries it, then closes the connection.
+pub(super) async fn write(shared: &Shared, line: &Line, mut control: Box<dyn SendHalf>) {
     let mut batch = BytesMut::new();
     let mut unwritten = Bytes::new();
-    while !shared.closed().is_cancelled() {
-        let deadline = shared.next_control(&mut batch, BATCH);
+    while !is_over(shared, line) {
+        let deadline = shared.next_control(line, &mut batch, BATCH);
         if batch.is_empty() {
             tokio::select! {
-                () = shared.control_due() => {}
+                () = line.control_due.notified() => {}
                 () = tokio::time::sleep_until(deadline.into()) => {}
-                () = shared.closed().cancelled() => {}
+                () = over(shared, line) => {}
             }
             continue;
         }
         unwritten = batch.split().freeze();
-        if write_in_time(&shared, control.as_mut(), &mut unwritten)
+        if write_in_time(shared, line, control.as_mut(), &mut unwritten)
             .await
             .is_err()
         {
-            broken_off(&shared).await;
+            broken_off(shared, line).await;
         }
     }
-    shared.closed().cancelled().await;
-    say_goodbye(&shared, control, unwritten).await;
+    if shared.closed().is_cancelled() {
+        say_goodbye(shared, line, control, unwritten).await;
+    } else {
+        line.connection.close(CloseCode::Moved, "");
+    }
 }
 
-/// Writes until all is written or the session is over. Meanwhile the clock goes on, so that a peer
+fn is_over(shared: &Shared, line: &Line) -> bool {
+    shared.closed().is_cancelled() || line.over.is_cancelled()
+}
+
+/// Waits until the session is over, or goes on elsewhere.
+async fn over(shared: &Shared, line: &Line) {
+    tokio::select! {
+        () = shared.closed().cancelled() => {}
+        () = line.over.cancelled() => {}
+    }
+}
+
+/// Writes until all is written or the line is over. Meanwhile the clock goes on, so that a peer
 /// that takes nothing any more is noticed.
 async fn write_in_time(
     shared: &Shared,
+    line: &Line,
     control: &mut dyn SendHalf,
     bytes: &mut Bytes,
 ) -> Result<(), StreamBroken> {
     let mut written = pin!(write_all(control, bytes));
     loop {
-        let due = shared.keep_time().min(now() + LOOK_AGAIN);
+        let due = shared.keep_time(line).min(now() + LOOK_AGAIN);
         tokio::select! {
             written = &mut written => return written,
-            () = shared.closed().cancelled() => return Ok(()),
+            () = over(shared, line) => return Ok(()),
             () = tokio::time::sleep_until(due.into()) => {}
         }
     }
@@ -68,10 +84,10 @@ async fn write_in_time(
 
 /// Waits for the connection's word after its control stream has ended. Without one it is the peer
 /// who broke the stream off, and nothing works without it.
-async fn broken_off(shared: &Shared) {
+async fn broken_off(shared: &Shared, line: &Line) {
     tokio::select! {
-        lost = shared.connection.lost() => shared.lost(lost),
-        () = shared.closed().cancelled() => {}
+        lost = line.connection.lost() => shared.lost(line, lost),
+        () = over(shared, line) => {}
         () = tokio::time::sleep(LAST_WORD * 4) => {
             shared.violated(&Violation::Unexpected("the end of the control stream"));
         }
@@ -79,7 +95,12 @@ async fn broken_off(shared: &Shared) {
 }
 
 /// Resets what is left, says why if it was us, and closes the connection.
-async fn say_goodbye(shared: &Shared, mut control: Box<dyn SendHalf>, mut unwritten: Bytes) {
+async fn say_goodbye(
+    shared: &Shared,
+    line: &Line,
+    mut control: Box<dyn SendHalf>,
+    mut unwritten: Bytes,
+) {
     shared.reset_all();
     let closed = shared.closed_because();
     if closed.by == ClosedBy::Local {
@@ -89,14 +110,14 @@ async fn say_goodbye(shared: &Shared, mut control: Box<dyn SendHalf>, mut unwrit
             // First what was begun: half a message would spoil the last one.
             write_all(control.as_mut(), &mut unwritten).await?;
             write_all(control.as_mut(), &mut last.freeze()).await?;
-            shared.connection.lost().await;
+            line.connection.lost().await;
             Ok::<_, StreamBroken>(())
         };
         // A peer that does not react learns the same from the transport's own close.
         let _ = tokio::time::timeout(LAST_WORD, read_by_peer).await;
     }
     let close = closed.close;
-    shared.connection.close(close.code, &close.message);
+    line.connection.close(close.code, &close.message);
 }
 
 /// Writes all of `bytes`.
@@ -110,24 +131,30 @@ pub(super) async fn write_all(
     Ok(())
 }
 
-/// Hands every message of the peer to the session until the session is over.
+/// Hands every message of the peer to the session for as long as the line carries it.
 pub(super) async fn read(
-    shared: Arc<Shared>,
+    shared: &Shared,
+    line: &Line,
     mut control: Box<dyn RecvHalf>,
     mut frames: FrameBuffer,
 ) {
     // What had arrived before the connection was lost is read first: it may say that all is well.
     let until_it_ends = async {
-        read_messages(&shared, control.as_mut(), &mut frames).await;
-        broken_off(&shared).await;
+        read_messages(shared, line, control.as_mut(), &mut frames).await;
+        broken_off(shared, line).await;
     };
     tokio::select! {
-        () = shared.closed().cancelled() => {}
+        () = over(shared, line) => {}
         () = until_it_ends => {}
     }
 }
 
-async fn read_messages(shared: &Shared, control: &mut dyn RecvHalf, frames: &mut FrameBuffer) {
+async fn read_messages(
+    shared: &Shared,
+    line: &Line,
+    control: &mut dyn RecvHalf,
+    frames: &mut FrameBuffer,
+) {
     let mut chunks = VecDeque::new();
     loop {
         loop {
@@ -140,7 +167,7 @@ async fn read_messages(shared: &Shared, control: &mut dyn RecvHalf, frames: &mut
                 }
             };
             let handled = match message {
-                Ok(message) => shared.handle_control(message),
+                Ok(message) => shared.handle_control(line, message),
                 Err(error) => {
                     let message = format!("control stream: {error}");
                     return shared.end(ClosedBy::Local, close(CloseCode::Protocol, &message));

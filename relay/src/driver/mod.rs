@@ -11,9 +11,12 @@
 //! writes bytes.
 
 mod accept;
+mod attach;
 mod control;
 pub mod handshake;
 mod io;
+mod line;
+mod proof;
 mod reset;
 mod session;
 mod shared;
@@ -24,9 +27,18 @@ pub use accept::{Incoming, StreamHandler};
 pub use io::StreamIo;
 pub use reset::Reset;
 pub use session::{
-    OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot, bounds, limits,
+    NotResumed, OpenError, OpenRequest, Session, SessionOptions, SessionSnapshot, bounds, limits,
 };
 pub use shared::{Closed, ClosedBy};
 pub use stream::{Stream, StreamReceiver, StreamSender};
 
 pub use crate::session::ResetBy;
+
+/// A panic of a task belongs in the log, and nowhere else.
+fn surface_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of a session panicked");
+    }
+}

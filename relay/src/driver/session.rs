@@ -6,27 +6,28 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use super::accept::{self, StreamHandler};
-use super::control;
 use super::handshake::Established;
+use super::line::{self, BegunLine, Line};
+use super::proof::{Claim, Secret};
 use super::reset::Reset;
 use super::shared::{Closed, ClosedBy, Shared, close, now};
-use super::span;
 use super::stream::{Stream, StreamHandle};
+use super::{attach, span};
 use crate::audit::{AuditLog, Entry, Parties};
 use crate::metrics::RelayMetrics;
 use crate::proto::{
-    AppProtocol, Caller, Close, CloseCode, Limits, Open, Opener, ServiceInfo, ServiceName,
-    SessionId, StreamHeader,
+    AppProtocol, Attempt, Caller, Close, CloseCode, Continue, ContinueMode, Features, Generation,
+    Hello, Limits, Open, Opener, ServiceInfo, ServiceName, SessionId, StreamHeader,
 };
 use crate::session::{LivenessConfig, OpenRefusal, ProcessBudget, SessionConfig, SessionState};
 use crate::settings::SessionSettings;
-use crate::transport::{SessionBounds, TransportKind};
+use crate::transport::{Connection, ConnectionLost, SessionBounds, TransportKind, TransportStream};
 use crate::worker::WorkerHandle;
 
 /// How long an open may wait for room, and for its header to be with the transport.
@@ -103,6 +104,26 @@ pub struct Session {
     shared: Arc<Shared>,
     worker: WorkerHandle,
     finished: CancellationToken,
+    resumption: Arc<Resumption>,
+}
+
+/// How the session goes on when its connection is lost.
+#[derive(Debug)]
+struct Resumption {
+    /// `None` if it does not.
+    secret: Option<Secret>,
+    lines: mpsc::UnboundedSender<BegunLine>,
+}
+
+/// Why a connection does not carry the session on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotResumed {
+    /// The session is over, or was never to be resumed.
+    #[error("the session is over")]
+    Over,
+    /// A connection that was begun later carries it, or did.
+    #[error("a later attempt came before")]
+    TooLate,
 }
 
 /// What a stream is opened for.
@@ -136,6 +157,8 @@ pub enum OpenError {
 /// What is to be seen of a session.
 #[derive(Clone, Debug)]
 pub struct SessionSnapshot {
+    /// Whether there is a connection now. Without one, what is said of it is of the last.
+    pub connected: bool,
     /// Which transport it runs on.
     pub transport: TransportKind,
     /// Where the peer is.
@@ -170,7 +193,7 @@ impl Drop for EndOnDrop {
         let message = "the session's tasks are gone";
         shared.end(ClosedBy::Local, close(CloseCode::Internal, message));
         shared.reset_all();
-        shared.connection.close(CloseCode::Internal, message);
+        shared.line().connection.close(CloseCode::Internal, message);
     }
 }
 
@@ -196,6 +219,13 @@ impl Session {
             Opener::Initiator => (hello.limits, ack.limits),
             Opener::Responder => (ack.limits, hello.limits),
         };
+        // An end that keeps nothing for any time does not resume.
+        let resume =
+            ack.features.contains(Features::RESUME) && !local.grace.min(peer.grace).is_zero();
+        let secret = resume
+            .then(|| Secret::of(connection.as_ref(), ack.session).ok())
+            .flatten();
+        let resume = secret.is_some();
         let state = SessionState::new(
             SessionConfig {
                 side,
@@ -206,6 +236,8 @@ impl Session {
                 process_budget: options.process_budget,
                 liveness: options.liveness,
                 seed: rand::random(),
+                attempt: ack.attempt,
+                resume,
             },
             now(),
         );
@@ -220,21 +252,25 @@ impl Session {
             Opener::Initiator => Vec::new(),
             Opener::Responder => hello.services,
         };
+        let line = Line::new(ack.attempt, connection);
         let shared = Arc::new(Shared::new(
-            connection,
+            line.clone(),
             state,
+            resume,
             services,
             options.metrics,
             parties,
             span::session(cluster, ack.session),
         ));
         let finished = CancellationToken::new();
+        let (lines, further) = mpsc::unbounded_channel();
         let counted = worker.count_session();
         let session = Self {
             id: ack.session,
             shared: shared.clone(),
             worker: worker.clone(),
             finished: finished.clone(),
+            resumption: Arc::new(Resumption { secret, lines }),
         };
         let span = shared.span.clone();
         let tasks = async move {
@@ -243,9 +279,9 @@ impl Session {
             let _counted = counted;
             let _live = shared.metrics.session_live();
             tokio::join!(
-                control::write(shared.clone(), control.send),
-                control::read(shared.clone(), control.recv, control.frames),
+                line::run(shared.clone(), (line, control), further),
                 accept::run(shared.clone(), handler),
+                attach::run(shared.clone()),
             );
         };
         worker.spawn(tasks.instrument(span));
@@ -308,12 +344,6 @@ impl Session {
         handle: StreamHandle,
         request: OpenRequest,
     ) -> Result<Stream, OpenError> {
-        let transport = self
-            .shared
-            .connection
-            .open()
-            .await
-            .map_err(|_| OpenError::SessionClosed)?;
         handle.audit(|parties| {
             let OpenRequest {
                 service,
@@ -322,20 +352,150 @@ impl Session {
             } = request.clone();
             Entry::new(parties, service, caller, traceparent)
         });
-        let mut header = BytesMut::new();
-        StreamHeader::Open(Open {
+        let open = Open {
             stream: handle.id(),
             service: request.service,
             caller: request.caller,
             traceparent: request.traceparent,
-            resumable: false,
-        })
-        .encode(&mut header);
+            resumable: self.shared.resumes(),
+            generation: Generation(0),
+        };
+        let transport = self.transport_for(&open).await?;
+        let mut header = BytesMut::new();
+        StreamHeader::Open(open).encode(&mut header);
         let mut stream = Stream::opened(handle, transport, header.freeze());
         match stream.flush().await {
             Ok(()) => Ok(stream),
             Err(Reset { .. }) => Err(OpenError::SessionClosed),
         }
+    }
+
+    /// A transport stream for a new stream, on the connection that there is or the next one.
+    async fn transport_for(&self, open: &Open) -> Result<TransportStream, OpenError> {
+        let shared = &self.shared;
+        let over = async {
+            shared.closed().cancelled().await;
+            Err(OpenError::SessionClosed)
+        };
+        let opened = async {
+            loop {
+                let line = shared.connected_line().await;
+                let opening = line.over.run_until_cancelled(line.connection.open());
+                match opening.await {
+                    Some(Ok(transport)) => {
+                        let begun = shared.on_line(&line, |session, _| {
+                            session.keep(open);
+                            session.begin(open.stream)
+                        });
+                        match begun {
+                            Some(true) => return Ok(transport),
+                            Some(false) => return Err(OpenError::SessionClosed),
+                            None => {}
+                        }
+                    }
+                    // It is about to be found lost.
+                    Some(Err(_)) => line.over.cancelled().await,
+                    None => {}
+                }
+            }
+        };
+        tokio::select! {
+            over = over => over,
+            opened = opened => opened,
+        }
+    }
+
+    /// What to say in Hello so that a connection carries this session on, instead of the one that it
+    /// has or had; `None` if it ends with that.
+    pub fn continuing(
+        &self,
+        connection: &dyn Connection,
+        attempt: Attempt,
+    ) -> Result<Option<Continue>, ConnectionLost> {
+        let Some(secret) = &self.resumption.secret else {
+            return Ok(None);
+        };
+        let (session, mode) = (self.id, ContinueMode::Replace);
+        let claim = Claim {
+            session,
+            attempt,
+            mode,
+        };
+        let proof = secret.prove(claim, connection)?;
+        Ok(Some(Continue {
+            session,
+            mode,
+            proof,
+        }))
+    }
+
+    /// Whether a Hello that came on `connection` proves that its sender is the other end of this session.
+    pub fn is_continued_by(&self, connection: &dyn Connection, hello: &Hello) -> bool {
+        let (
+            Some(secret),
+            Some(Continue {
+                session,
+                mode,
+                proof,
+            }),
+        ) = (&self.resumption.secret, &hello.continues)
+        else {
+            return false;
+        };
+        let claim = Claim {
+            session: *session,
+            attempt: hello.attempt,
+            mode: *mode,
+        };
+        *session == self.id && secret.is_proved(claim, connection, proof)
+    }
+
+    /// Goes on with this connection, instead of the one that there is or was.
+    ///
+    /// # Errors
+    /// If the session is over, or has gone on with a later attempt.
+    pub fn resume(&self, established: Established) -> Result<(), NotResumed> {
+        let Established {
+            connection,
+            ack,
+            control,
+            ..
+        } = established;
+        let line = Line::new(ack.attempt, connection);
+        if !self.is_open() {
+            return Err(NotResumed::Over);
+        }
+        if !self.shared.connect(&line) {
+            return Err(NotResumed::TooLate);
+        }
+        self.shared.metrics.session_resumed();
+        let lines = &self.resumption.lines;
+        lines.send((line, control)).map_err(|_| NotResumed::Over)
+    }
+
+    /// Gives a session up that the peer goes on with no more, as it said.
+    pub fn give_up(&self, close: Close) {
+        self.shared.end(ClosedBy::Network, close);
+    }
+
+    /// Whether the session goes on when its connection is lost.
+    pub fn is_resumable(&self) -> bool {
+        self.shared.resumes()
+    }
+
+    /// Whether there is a connection now.
+    pub fn is_connected(&self) -> bool {
+        self.shared.is_connected()
+    }
+
+    /// Waits until there is a connection. Cancel-safe.
+    pub async fn connected(&self) {
+        self.shared.connected_line().await;
+    }
+
+    /// Waits until there is no connection. Cancel-safe.
+    pub async fn detached(&self) {
+        self.shared.disconnected().await;
     }
 
     /// Whether streams can still be opened, but for the limits.
@@ -361,12 +521,17 @@ impl Session {
 
     /// Whether a round trip through the session has worked.
     pub fn is_answered(&self) -> bool {
-        self.shared.answered().is_cancelled()
+        self.shared.answered().is_cancelled() && self.is_connected()
     }
 
     /// Waits until an answer to a Ping is overdue: the connection may be dead. Cancel-safe.
     pub async fn suspect(&self) {
         self.shared.suspect().await;
+    }
+
+    /// Waits until no answer is overdue, and there is a connection. Cancel-safe.
+    pub async fn unsuspect(&self) {
+        self.shared.unsuspect().await;
     }
 
     /// Waits until the peer says that it is stopping. Cancel-safe.
@@ -412,7 +577,7 @@ impl Session {
 
     /// Whether an answer to a Ping is overdue.
     pub fn is_suspect(&self) -> bool {
-        self.shared.with(|session, now| session.is_suspect(now))
+        !self.is_connected() || self.shared.with(|session, now| session.is_suspect(now))
     }
 
     /// Opens no more streams, asks the peer not to either, and waits until the last is over or
@@ -455,8 +620,9 @@ impl Session {
 
     /// What is to be seen of it now.
     pub fn snapshot(&self) -> SessionSnapshot {
-        let connection = &self.shared.connection;
+        let connection = &self.shared.line().connection;
         SessionSnapshot {
+            connected: self.is_connected(),
             transport: connection.transport(),
             remote: connection.remote_address(),
             key_exchange: connection.key_exchange(),

@@ -12,25 +12,30 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+use super::line::Line;
 use super::reset::Reset;
+use super::stream::MovedReceiver;
 use crate::audit::{Parties, Recording};
 use crate::metrics::RelayMetrics;
-use crate::proto::{Close, CloseCode, Control, ResetCode, ServiceInfo, StreamId};
-use crate::session::{Event, Over, ResetBy, SessionState, Violation};
-use crate::transport::{Connection, ConnectionLost};
+use crate::proto::{Close, CloseCode, Control, Generation, ResetCode, ServiceInfo, StreamId};
+use crate::session::{Event, Over, Replayed, ResetBy, SessionState, Violation};
+use crate::transport::{ConnectionLost, SendHalf};
 
 /// See the module. Only ever locked for the time of a few table look-ups.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(super) connection: Arc<dyn Connection>,
     pub(super) metrics: Arc<RelayMetrics>,
     /// Who the ends are, if streams are recorded.
     pub(super) parties: Option<Parties>,
     /// What log lines about the session are in.
     pub(super) span: Span,
     locked: Mutex<Locked>,
-    /// The control task has something to write, or an earlier deadline.
-    control_due: Notify,
+    /// The connection that carries the session, or did last.
+    line: watch::Sender<Arc<Line>>,
+    /// Streams may outlive their connection.
+    resume: bool,
+    /// Streams wait to be attached.
+    attach_due: Notify,
     /// A stream may be opened again.
     room: Notify,
     /// The last live stream is over.
@@ -51,6 +56,8 @@ pub(crate) struct Shared {
 struct Locked {
     session: SessionState,
     slots: HashMap<StreamId, Slot>,
+    /// As in [`Shared`].
+    line: Arc<Line>,
     /// When the control task wakes by itself.
     armed: Instant,
     /// The session is over and its streams were reset: whatever is opened now is too late.
@@ -67,6 +74,9 @@ pub(super) struct Slot {
     over: Option<Over>,
     /// Set once the handle is gone, if the stream is recorded.
     record: Option<Recording>,
+    /// Halves of a newer transport stream, until the stream's user takes them over.
+    pub(super) moved_sender: Option<(Generation, Box<dyn SendHalf>)>,
+    pub(super) moved_receiver: Option<Box<MovedReceiver>>,
 }
 
 /// Which of a stream's users waits.
@@ -95,6 +105,8 @@ pub enum ClosedBy {
     Peer,
     /// The network: the connection was lost.
     Network,
+    /// Nobody: there was no connection for the whole grace.
+    Grace,
 }
 
 impl fmt::Display for Closed {
@@ -102,7 +114,7 @@ impl fmt::Display for Closed {
         let who = match self.by {
             ClosedBy::Local => "closed here",
             ClosedBy::Peer => "closed by the peer",
-            ClosedBy::Network => "connection lost",
+            ClosedBy::Network | ClosedBy::Grace => "connection lost",
         };
         write!(f, "{who}: {}", self.close.code)?;
         if !self.close.message.is_empty() {
@@ -114,25 +126,28 @@ impl fmt::Display for Closed {
 
 impl Shared {
     pub(super) fn new(
-        connection: Arc<dyn Connection>,
+        line: Arc<Line>,
         session: SessionState,
+        resume: bool,
         services: Vec<ServiceInfo>,
         metrics: Arc<RelayMetrics>,
         parties: Option<Parties>,
         span: Span,
     ) -> Self {
         Self {
-            connection,
+            line: watch::Sender::new(line.clone()),
+            resume,
             metrics,
             parties,
             span,
             locked: Mutex::new(Locked {
                 session,
                 slots: HashMap::new(),
+                line,
                 armed: now(),
                 all_reset: false,
             }),
-            control_due: Notify::new(),
+            attach_due: Notify::new(),
             room: Notify::new(),
             idle: Notify::new(),
             services: watch::Sender::new(services),
@@ -157,18 +172,18 @@ impl Shared {
         let result = call(&mut locked, now());
         let mut wakers = Vec::new();
         while let Some(event) = locked.session.poll_event() {
-            self.dispatch(event, &mut locked.slots, &mut wakers);
+            self.dispatch(event, &mut locked, &mut wakers);
         }
-        let due = locked.session.has_control() || locked.session.deadline() < locked.armed;
+        if locked.session.has_control() || locked.session.deadline() < locked.armed {
+            locked.line.control_due.notify_one();
+        }
         drop(locked);
         wakers.into_iter().for_each(Waker::wake);
-        if due {
-            self.control_due.notify_one();
-        }
         result
     }
 
-    fn dispatch(&self, event: Event, slots: &mut HashMap<StreamId, Slot>, wake: &mut Vec<Waker>) {
+    fn dispatch(&self, event: Event, locked: &mut Locked, wake: &mut Vec<Waker>) {
+        let slots = &mut locked.slots;
         match event {
             Event::Writable(id) => {
                 wake.extend(slots.get_mut(&id).and_then(|slot| slot.sender.take()));
@@ -210,20 +225,35 @@ impl Shared {
             Event::Suspect => {
                 self.suspect.send_replace(true);
             }
+            Event::Closed(close) if self.outlives(close.code) => self.disconnect(locked, wake),
             Event::Closed(close) => self.end(ClosedBy::Peer, close),
+            Event::Dead if self.resume => self.disconnect(locked, wake),
             Event::Dead => self.end(
                 ClosedBy::Network,
                 close(CloseCode::Dead, "nothing was heard for too long"),
             ),
+            Event::Attach => self.attach_due.notify_one(),
+            Event::Expired => self.end(
+                ClosedBy::Grace,
+                close(CloseCode::Dead, "no connection came back in time"),
+            ),
         }
     }
 
-    /// What the control task writes next, at most about `limit` bytes of it; and the deadline after
-    /// which it must look again.
-    pub(super) fn next_control(&self, out: &mut bytes::BytesMut, limit: usize) -> Instant {
+    /// What the control task of a line writes next, at most about `limit` bytes of it; and the
+    /// deadline after which it must look again.
+    pub(super) fn next_control(
+        &self,
+        line: &Line,
+        out: &mut bytes::BytesMut,
+        limit: usize,
+    ) -> Instant {
         self.with_locked(|Locked { session, armed, .. }, now| {
-            session.set_transport_rtt(self.connection.rtt());
-            self.do_what_is_due(session, now);
+            if !session.is_current(line.attempt) {
+                return now;
+            }
+            session.set_transport_rtt(line.connection.rtt());
+            do_what_is_due(line, session, now);
             while out.len() < limit {
                 let Some(message) = session.poll_control(now) else {
                     break;
@@ -238,28 +268,118 @@ impl Shared {
     }
 
     /// Does what is due while nothing can be written; says when something is due again.
-    pub(super) fn keep_time(&self) -> Instant {
+    pub(super) fn keep_time(&self, line: &Line) -> Instant {
         self.with_locked(|Locked { session, armed, .. }, now| {
-            self.do_what_is_due(session, now);
+            if session.is_current(line.attempt) {
+                do_what_is_due(line, session, now);
+            }
             *armed = session.deadline();
             *armed
         })
     }
 
-    fn do_what_is_due(&self, session: &mut SessionState, now: Instant) {
-        if session.deadline() <= now {
-            session.set_acknowledged(self.connection.acknowledgements(), now);
-            session.handle_timeout(now);
+    pub(super) fn handle_control(&self, line: &Line, message: Control) -> Result<(), Violation> {
+        self.metrics.control_received(&message);
+        let handled = self.on_line(line, |session, now| session.handle_control(message, now));
+        handled.unwrap_or(Ok(()))
+    }
+
+    /// Calls into the pure session for a line, unless that carries the session no more.
+    pub(super) fn on_line<R>(
+        &self,
+        line: &Line,
+        call: impl FnOnce(&mut SessionState, Instant) -> R,
+    ) -> Option<R> {
+        self.with(|session, now| session.is_current(line.attempt).then(|| call(session, now)))
+    }
+
+    // ---- lines ----
+
+    /// The connection that carries the session, or did last.
+    pub(super) fn line(&self) -> Arc<Line> {
+        self.line.borrow().clone()
+    }
+
+    /// The connection that carries the session, as soon as there is one. Cancel-safe.
+    pub(super) async fn connected_line(&self) -> Arc<Line> {
+        let mut lines = self.line.subscribe();
+        let found = lines.wait_for(|line| !line.over.is_cancelled()).await;
+        let found = found.map(|line| line.clone());
+        match found {
+            Ok(line) => line,
+            // The sender is here, so it cannot fail.
+            Err(_) => std::future::pending().await,
         }
     }
 
-    pub(super) fn handle_control(&self, message: Control) -> Result<(), Violation> {
-        self.metrics.control_received(&message);
-        self.with(|session, now| session.handle_control(message, now))
+    pub(super) fn is_connected(&self) -> bool {
+        !self.line.borrow().over.is_cancelled()
     }
 
-    pub(super) async fn control_due(&self) {
-        self.control_due.notified().await;
+    /// The session is on this line from now on. `false` if a later attempt came before.
+    pub(super) fn connect(&self, line: &Arc<Line>) -> bool {
+        let connected = self.with_locked(|locked, now| {
+            if self.closed.is_cancelled() || !locked.session.may_connect(line.attempt) {
+                return false;
+            }
+            locked.line.over.cancel();
+            locked.line = line.clone();
+            locked.session.connect(line.attempt, now);
+            locked.wake_all();
+            self.line.send_replace(line.clone());
+            true
+        });
+        if connected {
+            self.suspect.send_replace(false);
+        }
+        connected
+    }
+
+    /// A line was lost; if it carried the session, that waits for the next.
+    pub(super) fn detach(&self, line: &Line) {
+        self.with_locked(|locked, _| {
+            if locked.session.is_current(line.attempt) {
+                let mut wakers = Vec::new();
+                self.disconnect(locked, &mut wakers);
+                wakers.into_iter().for_each(Waker::wake);
+            }
+        });
+        line.over.cancel();
+    }
+
+    fn disconnect(&self, locked: &mut Locked, wake: &mut Vec<Waker>) {
+        locked.session.disconnect(now());
+        locked.line.over.cancel();
+        self.line.send_modify(|_| {});
+        self.suspect.send_replace(true);
+        for slot in locked.slots.values_mut() {
+            wake.extend(slot.take_wakers());
+        }
+    }
+
+    /// Waits until no connection carries the session. Cancel-safe.
+    pub(super) async fn disconnected(&self) {
+        let mut lines = self.line.subscribe();
+        // The sender is here, so it cannot fail.
+        let _ = lines.wait_for(|line| line.over.is_cancelled()).await;
+    }
+
+    /// Judges a session without a connection; says until when that may last.
+    pub(super) fn check_grace(&self) -> Option<Instant> {
+        self.with(|session, now| {
+            let expires = session.expires()?;
+            session.handle_timeout(now);
+            Some(expires)
+        })
+    }
+
+    /// Whether streams outlive their connection.
+    pub(super) fn resumes(&self) -> bool {
+        self.resume
+    }
+
+    pub(super) async fn attach_due(&self) {
+        self.attach_due.notified().await;
     }
 
     pub(super) fn room(&self) -> tokio::sync::futures::Notified<'_> {
@@ -312,7 +432,7 @@ impl Shared {
         id: StreamId,
         waiter: Waiter,
         cx: &mut Context<'_>,
-        found: impl FnOnce(&SessionState, &Slot) -> Option<T>,
+        found: impl FnOnce(&SessionState, &mut Slot) -> Option<T>,
     ) -> Poll<Result<T, Reset>> {
         let mut locked = self.locked.lock();
         let Locked { session, slots, .. } = &mut *locked;
@@ -351,6 +471,48 @@ impl Shared {
         })
     }
 
+    /// A stream's receiver goes on at another transport stream.
+    pub(super) fn hand_receiver(&self, id: StreamId, moved: MovedReceiver) {
+        self.with_locked(|locked, _| {
+            if let Some(slot) = locked.slots.get_mut(&id) {
+                slot.moved_receiver = Some(Box::new(moved));
+                slot.receiver.take()
+            } else {
+                None
+            }
+        })
+        .into_iter()
+        .for_each(Waker::wake);
+    }
+
+    /// What is to be sent again at `offset`. Once that is nothing, the stream's sender has the half,
+    /// unless its direction has ended.
+    pub(super) fn replayed(
+        &self,
+        id: StreamId,
+        generation: Generation,
+        offset: u64,
+        half: Box<dyn SendHalf>,
+    ) -> (Replayed, Option<Box<dyn SendHalf>>) {
+        let (replayed, half, waker) = self.with_locked(|locked, _| {
+            let replayed = locked.session.replayed(id, generation, offset);
+            match (&replayed, locked.slots.get_mut(&id)) {
+                (Replayed::Everything { finished: false }, Some(slot)) => {
+                    slot.moved_sender = Some((generation, half));
+                    (replayed, None, slot.sender.take())
+                }
+                _ => (replayed, Some(half), None),
+            }
+        });
+        waker.into_iter().for_each(Waker::wake);
+        (replayed, half)
+    }
+
+    /// The half that waits for a stream's sender.
+    pub(super) fn take_sender(&self, id: StreamId) -> Option<(Generation, Box<dyn SendHalf>)> {
+        self.locked.lock().slots.get_mut(&id)?.moved_sender.take()
+    }
+
     // ---- the session's fate ----
 
     /// Ends the session: every stream is reset, and every task hears of it. The first reason stays.
@@ -379,9 +541,14 @@ impl Shared {
     }
 
     fn session_reset(&self) -> Reset {
-        let why = self.reason.get().map(ToString::to_string);
+        let reason = self.reason.get();
+        let why = reason.map(ToString::to_string);
+        let expired = reason.is_some_and(|closed| closed.by == ClosedBy::Grace);
         Reset {
-            code: ResetCode::SessionClosed,
+            code: match expired {
+                true => ResetCode::GraceExpired,
+                false => ResetCode::SessionClosed,
+            },
             message: why.unwrap_or_else(|| "the session is over".into()),
             by: ResetBy::Local,
         }
@@ -399,11 +566,30 @@ impl Shared {
         );
     }
 
-    pub(super) fn lost(&self, lost: ConnectionLost) {
+    /// A line was lost, and why. The session waits for the next one, if it may.
+    pub(super) fn lost(&self, line: &Line, lost: ConnectionLost) {
         let (by, close) = match lost {
+            _ if line.over.is_cancelled() => return,
+            ConnectionLost::ByPeer { code, .. } if self.outlives(code) => return self.detach(line),
             ConnectionLost::ByPeer { code, message } => (ClosedBy::Peer, close(code, &message)),
-            ConnectionLost::Locally => (ClosedBy::Local, close(CloseCode::Shutdown, "")),
-            ConnectionLost::TlsHere { .. }
+            ConnectionLost::Locally if !self.resume => {
+                (ClosedBy::Local, close(CloseCode::Shutdown, ""))
+            }
+            ConnectionLost::Locally
+            | ConnectionLost::TlsHere { .. }
+            | ConnectionLost::TlsByPeer { .. }
+            | ConnectionLost::TimedOut
+            | ConnectionLost::Reset
+            | ConnectionLost::Other(_)
+                if self.resume =>
+            {
+                self.span.in_scope(
+                    || tracing::info!(%lost, "connection lost, streams wait for the next"),
+                );
+                return self.detach(line);
+            }
+            ConnectionLost::Locally
+            | ConnectionLost::TlsHere { .. }
             | ConnectionLost::TlsByPeer { .. }
             | ConnectionLost::TimedOut
             | ConnectionLost::Reset
@@ -412,6 +598,11 @@ impl Shared {
             }
         };
         self.end(by, close);
+    }
+
+    /// Whether the session goes on when a connection is closed with this code.
+    fn outlives(&self, code: CloseCode) -> bool {
+        self.resume && matches!(code, CloseCode::Dead | CloseCode::Moved)
     }
 
     pub(super) fn closed(&self) -> &CancellationToken {
@@ -430,6 +621,13 @@ impl Shared {
         let mut suspect = self.suspect.subscribe();
         // The sender is here, so it cannot fail.
         let _ = suspect.wait_for(|suspect| *suspect).await;
+    }
+
+    /// Waits until none is.
+    pub(super) async fn unsuspect(&self) {
+        let mut suspect = self.suspect.subscribe();
+        // The sender is here, so it cannot fail.
+        let _ = suspect.wait_for(|suspect| !*suspect).await;
     }
 
     pub(super) fn draining(&self) -> &CancellationToken {
@@ -457,6 +655,15 @@ impl Shared {
     pub(super) fn count_received(&self, bytes: u64) {
         self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.bytes_received.inc_by(bytes);
+    }
+}
+
+impl Locked {
+    /// Whoever waits looks for itself.
+    fn wake_all(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.take_wakers().for_each(Waker::wake);
+        }
     }
 }
 
@@ -494,6 +701,13 @@ pub(super) fn close(code: CloseCode, message: &str) -> Close {
         code,
         message: message.to_owned(),
         retry_after: None,
+    }
+}
+
+fn do_what_is_due(line: &Line, session: &mut SessionState, now: Instant) {
+    if session.deadline() <= now {
+        session.set_acknowledged(line.connection.acknowledgements(), now);
+        session.handle_timeout(now);
     }
 }
 

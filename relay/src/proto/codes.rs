@@ -78,6 +78,10 @@ codes! {
         Revoked = 11, "revoked";
         /// A fault on the closing side.
         Internal = 12, "internal";
+        /// Another connection carries the session now.
+        Moved = 13, "moved";
+        /// The session that was to go on is not known here: it is over, or was another process's.
+        Unknown = 14, "unknown";
     }
 }
 

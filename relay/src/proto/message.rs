@@ -266,6 +266,8 @@ pub struct Open {
     pub traceparent: Option<String>,
     /// The opener wants it to outlive its connection.
     pub resumable: bool,
+    /// 0, or how often its header was sent before without an answer.
+    pub generation: Generation,
 }
 
 /// On whose behalf a stream is opened.
@@ -295,7 +297,7 @@ pub struct Attach {
 pub struct StreamAnswer {
     /// The stream's id.
     pub stream: StreamId,
-    /// The header's; 0 for a new stream.
+    /// The header's.
     pub generation: Generation,
     /// How many bytes the acceptor has received; 0 for a new stream.
     pub received: u64,

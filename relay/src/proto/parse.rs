@@ -184,6 +184,7 @@ impl StreamHeader {
                 principal: m.caller.principal.clone(),
                 address: m.caller.address.map(|a| a.to_string()).unwrap_or_default(),
                 resumable: m.resumable,
+                generation: m.generation.0,
             }),
             Self::Attach(m) => Kind::Attach(wire::Attach {
                 stream: m.stream.number(),
@@ -424,6 +425,7 @@ impl TryFrom<wire::Open> for Open {
             },
             traceparent: (!m.traceparent.is_empty()).then(|| plain(m.traceparent)),
             resumable: m.resumable,
+            generation: Generation(m.generation),
         })
     }
 }

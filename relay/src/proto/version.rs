@@ -84,7 +84,7 @@ impl Features {
     pub const EARLY_PING: Self = Self(1 << 1);
 
     /// What this build offers.
-    pub const SUPPORTED: Self = Self::EARLY_PING;
+    pub const SUPPORTED: Self = Self(Self::RESUME.0 | Self::EARLY_PING.0);
 
     /// What both have.
     pub fn common(self, other: Self) -> Self {

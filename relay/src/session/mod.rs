@@ -17,6 +17,7 @@
 mod budget;
 mod liveness;
 mod ranges;
+mod replay;
 mod rx;
 mod state;
 mod stream;
@@ -26,7 +27,9 @@ mod violation;
 pub use budget::{GrowthBudget, ProcessBudget};
 pub use liveness::{Liveness, LivenessConfig, Verdict};
 pub use rx::{AckUrgency, StreamRx};
-pub use state::{Event, OpenRefusal, Opened, Over, SessionConfig, SessionState};
+pub use state::{
+    Attaching, Event, HeaderOutcome, OpenRefusal, Over, Replayed, SessionConfig, SessionState,
+};
 pub use stream::ResetBy;
 pub use tx::StreamTx;
 pub use violation::Violation;

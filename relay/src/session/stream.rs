@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::rx::{AckUrgency, StreamRx};
 use super::tx::StreamTx;
-use crate::proto::{Control, ResetCode, StreamId};
+use crate::proto::{Control, Generation, Open, ResetCode, StreamId};
 
 /// Which end reset a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,28 @@ pub(super) struct LiveStream {
     pub(super) grown: bool,
     /// Nobody reads here any more; it is reset as soon as the peer has all that was sent.
     pub(super) abandoned: bool,
+    /// Its user was told that the target was reached, or the peer was.
+    pub(super) connected: bool,
+    pub(super) place: Place,
+    /// Counts the transport streams that it has been on.
+    pub(super) generation: Generation,
+    /// Outlives its connection.
+    pub(super) resumable: bool,
+    /// Our own header, until the peer has shown that it knows the stream.
+    pub(super) header: Option<Box<Open>>,
+    /// What is drawn from the budget for what is kept beyond the base, in bytes.
+    pub(super) drawn: u64,
+}
+
+/// Where a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nowhere yet: its opener waits for a transport stream.
+    Nowhere,
+    /// On a transport stream of the connection that there is.
+    Attached,
+    /// Its connection was lost.
+    Detached,
 }
 
 /// What is to be said of a stream, each at most once.
@@ -54,6 +76,8 @@ pub(super) struct Pending {
     pub(super) fin: bool,
     pub(super) release: Option<u64>,
     pub(super) ack: bool,
+    /// An Ack, also if it says nothing new.
+    pub(super) ack_again: bool,
 }
 
 impl LiveStream {
@@ -74,7 +98,42 @@ impl LiveStream {
             ack_waits: false,
             grown: false,
             abandoned: false,
+            connected: false,
+            place: Place::Nowhere,
+            generation: Generation(0),
+            resumable: false,
+            header: None,
+            drawn: 0,
         }
+    }
+
+    /// From now on it outlives its connection.
+    pub(super) fn make_resumable(&mut self) {
+        self.resumable = true;
+        self.tx.keep();
+    }
+
+    /// Whether bytes may still have to be moved one way or the other.
+    pub(super) fn moves_bytes(&self) -> bool {
+        let all_moved = self.tx.is_confirmed() && self.rx.is_all_received();
+        !(self.is_resetting() || all_moved)
+    }
+
+    /// Says again what the peer may not have heard, since the connection was lost on which it was said.
+    pub(super) fn repeat(&mut self, opened_here: bool) {
+        if self.is_resetting() {
+            self.pending.reset = true;
+            return;
+        }
+        let released = self.tx.released();
+        self.pending = Pending {
+            reset: false,
+            connected: self.connected && !opened_here,
+            fin: self.tx.is_finished() && !self.tx.is_confirmed(),
+            release: (released > 0).then_some(released),
+            ack: true,
+            ack_again: self.rx.consumed() > 0 || self.rx.is_end_told(),
+        };
     }
 
     pub(super) fn is_resetting(&self) -> bool {

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use super::replay::Replay;
 use super::violation::Violation;
 use crate::proto::{Ack, StreamId};
 
@@ -21,6 +24,10 @@ pub struct StreamTx {
     released: u64,
     end: TxEnd,
     sent_at: Instant,
+    /// What is not consumed yet, if it may have to be sent again.
+    replay: Option<Replay>,
+    /// How far it is sent again, while it is.
+    replayed: Option<u64>,
 }
 
 /// ```text
@@ -45,7 +52,43 @@ impl StreamTx {
             released: 0,
             end: TxEnd::Open,
             sent_at: now,
+            replay: None,
+            replayed: None,
         }
+    }
+
+    /// Keeps what is sent from now on until it is consumed. Nothing was sent yet.
+    pub fn keep(&mut self) {
+        debug_assert_eq!(self.sent, 0, "what was sent before could not be sent again");
+        self.replay.get_or_insert_default();
+    }
+
+    /// How many bytes are kept.
+    pub fn kept(&self) -> u64 {
+        self.replay.as_ref().map_or(0, Replay::kept)
+    }
+
+    /// What was sent again on a transport stream that is gone does not count.
+    pub fn restart(&mut self) {
+        self.replayed = self.replay.as_ref().map(|_| self.consumed);
+    }
+
+    /// A piece of what was sent that begins at `offset`, which is not before what was consumed when
+    /// this was asked first; `None` once everything was sent again. What comes after it is kept
+    /// meanwhile, though it be consumed.
+    pub fn replay_at(&mut self, offset: u64) -> Option<Bytes> {
+        let replay = self.replay.as_mut()?;
+        let piece = replay.piece_at(offset);
+        self.replayed = piece.is_some().then_some(offset);
+        if piece.is_none() {
+            replay.trim(self.consumed);
+        }
+        piece
+    }
+
+    /// Whose direction it is.
+    pub fn stream(&self) -> StreamId {
+        self.stream
     }
 
     /// How many bytes may be sent now.
@@ -66,11 +109,15 @@ impl StreamTx {
         self.consumed
     }
 
-    /// Counts `count` bytes handed to the transport; never more than [`Self::available`].
-    pub fn send(&mut self, count: u64, now: Instant) {
+    /// Counts a chunk that is handed to the transport; never more than [`Self::available`].
+    pub fn send(&mut self, chunk: &Bytes, now: Instant) {
+        let count = chunk.len() as u64;
         assert!(count <= self.available(), "a pump asks before it sends");
         self.sent += count;
         self.sent_at = now;
+        if let Some(replay) = &mut self.replay {
+            replay.push(chunk);
+        }
     }
 
     /// Ends the direction; says where.
@@ -99,6 +146,9 @@ impl StreamTx {
             return Err(Violation::AckBeyondSent { stream });
         }
         self.consumed = self.consumed.max(ack.consumed);
+        if let Some(replay) = &mut self.replay {
+            replay.trim(self.replayed.unwrap_or(u64::MAX).min(self.consumed));
+        }
         self.granted = self.granted.max(ack.limit);
         if ack.ended {
             self.end = TxEnd::Confirmed;
@@ -109,6 +159,11 @@ impl StreamTx {
     /// Whether there is credit beyond the base, which is given back when the direction is idle.
     pub fn is_grown(&self) -> bool {
         self.available() > self.base
+    }
+
+    /// All that was ever given back, in bytes.
+    pub fn released(&self) -> u64 {
+        self.released
     }
 
     /// Gives back what an idle direction does not need; says the total ever given back.
@@ -142,7 +197,7 @@ mod tests {
     fn it_sends_within_its_grant_and_stops() {
         let now = Instant::now();
         let mut tx = StreamTx::new(ID(), 10, now);
-        tx.send(10, now);
+        tx.send(&Bytes::from(vec![0; 10]), now);
         assert_eq!(tx.available(), 0);
         tx.acknowledge(&ack(4, 14, false)).unwrap();
         assert_eq!((tx.available(), tx.consumed()), (4, 4));
@@ -154,7 +209,7 @@ mod tests {
     fn an_impossible_acknowledgement_is_a_violation() {
         let now = Instant::now();
         let mut tx = StreamTx::new(ID(), 10, now);
-        tx.send(3, now);
+        tx.send(&Bytes::from(vec![0; 3]), now);
         assert!(tx.acknowledge(&ack(4, 20, false)).is_err());
         assert!(tx.acknowledge(&ack(3, 20, true)).is_err(), "no Fin yet");
         assert_eq!(tx.finish(), 3);
@@ -167,7 +222,7 @@ mod tests {
     fn idle_credit_goes_back_once_and_counts_all_time() {
         let now = Instant::now();
         let mut tx = StreamTx::new(ID(), 10, now);
-        tx.send(5, now);
+        tx.send(&Bytes::from(vec![0; 5]), now);
         tx.acknowledge(&ack(5, 100, false)).unwrap();
         assert_eq!(tx.release(now), None, "not idle for long enough");
         let later = now + RELEASE_AFTER;

@@ -149,6 +149,7 @@ pub(crate) fn header_values() -> Vec<(&'static str, StreamHeader)> {
         },
         traceparent: None,
         resumable: false,
+        generation: Generation(0),
     };
     let attach = |stream, generation, received, start| {
         StreamHeader::Attach(Attach {

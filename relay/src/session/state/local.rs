@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::{ACK_DELAY, Event, Over, SessionState};
-use crate::proto::{ResetCode, StreamId};
+use crate::proto::{Generation, ResetCode, StreamId};
 use crate::session::Violation;
 use crate::session::rx::AckUrgency;
 use crate::session::stream::{LiveStream, Phase, ResetBy};
@@ -12,22 +14,34 @@ impl SessionState {
     /// How many bytes may be sent on `id` now; 0 if it is over.
     pub fn credit(&self, id: StreamId) -> u64 {
         match self.streams.get(&id) {
-            Some(stream) if !stream.is_resetting() => stream.tx.available(),
+            Some(stream) if !stream.is_resetting() => {
+                stream.tx.available().min(self.room_to_keep(stream))
+            }
             Some(_) | None => 0,
         }
     }
 
-    /// Counts bytes that are handed to the transport now: as many of `wanted` as there is credit
-    /// for; says how many.
-    pub fn send_up_to(&mut self, id: StreamId, wanted: u64, now: Instant) -> u64 {
-        let count = wanted.min(self.credit(id));
-        if count > 0
-            && let Some(stream) = self.streams.get_mut(&id)
-        {
-            self.liveness.sent(now);
-            stream.tx.send(count, now);
+    /// Takes as much off the front of `chunk` as may be handed to the transport stream of this
+    /// generation now; nothing if that is not the stream's any more.
+    pub fn send(
+        &mut self,
+        id: StreamId,
+        generation: Generation,
+        chunk: &mut Bytes,
+        now: Instant,
+    ) -> Bytes {
+        let credit = usize::try_from(self.credit(id)).unwrap_or(usize::MAX);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Bytes::new();
+        };
+        if credit == 0 || stream.generation != generation {
+            return Bytes::new();
         }
-        count
+        let taken = chunk.split_to(chunk.len().min(credit));
+        self.liveness.sent(now);
+        stream.tx.send(&taken, now);
+        self.draw_for_kept(id);
+        taken
     }
 
     /// Ends our direction.
@@ -39,14 +53,23 @@ impl SessionState {
         }
     }
 
-    /// Counts `count` bytes that came from the transport.
-    pub fn received(&mut self, id: StreamId, count: u64, now: Instant) -> Result<(), Violation> {
+    /// Counts `count` bytes that came from the transport stream of this generation. `false` if that
+    /// is not the stream's any more: they come again by another.
+    pub fn received(
+        &mut self,
+        id: StreamId,
+        generation: Generation,
+        count: u64,
+        now: Instant,
+    ) -> Result<bool, Violation> {
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.generation != generation => return Ok(false),
+            Some(stream) if !stream.is_resetting() => stream.rx.receive(count)?,
+            Some(_) | None => {}
+        }
         self.liveness.heard(now);
         self.liveness.moved(count, now);
-        match self.streams.get_mut(&id) {
-            Some(stream) if !stream.is_resetting() => stream.rx.receive(count),
-            Some(_) | None => Ok(()),
-        }
+        Ok(true)
     }
 
     /// Counts `count` bytes that the local reader took.
@@ -68,6 +91,7 @@ impl SessionState {
     /// The acceptor has reached its target.
     pub fn connected(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id) {
+            stream.connected = true;
             stream.pending.connected = true;
             self.enqueue(id);
         }
@@ -79,6 +103,7 @@ impl SessionState {
             return;
         };
         stream.rx.give_back(&mut self.budget);
+        self.budget.give_back(std::mem::take(&mut stream.drawn));
         stream.phase = Phase::Resetting {
             code,
             message: message.clone(),

@@ -1,15 +1,22 @@
 //! All of a session's state: streams are opened here; [`local`] is what this end does with them,
-//! [`peer`] what the other end says of them, [`output`] what comes out and when.
+//! [`peer`] what the other end says of them, [`output`] what comes out and when; [`line`] is the
+//! connection that carries it all at the moment, [`attach`] how streams get onto it.
 
+mod attach;
+mod line;
 mod local;
 mod output;
 mod peer;
+
+pub use attach::{Attaching, HeaderOutcome, Replayed};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::proto::{Close, Echo, Limits, MAX_EDGES, Opener, ResetCode, ServiceInfo, StreamId};
+use crate::proto::{
+    Attempt, Close, Echo, Limits, MAX_EDGES, Opener, ResetCode, ServiceInfo, StreamId,
+};
 use crate::session::budget::{GrowthBudget, ProcessBudget};
 use crate::session::liveness::{Liveness, LivenessConfig};
 use crate::session::ranges::SeenIds;
@@ -38,6 +45,10 @@ pub struct SessionConfig {
     pub liveness: LivenessConfig,
     /// Any number; it spreads the pings of many sessions.
     pub seed: u64,
+    /// The number of the connection that it begins on.
+    pub attempt: Attempt,
+    /// Both ends let streams outlive their connection.
+    pub resume: bool,
 }
 
 /// What has happened that a user of the session waits for.
@@ -67,8 +78,12 @@ pub enum Event {
     RoundTrip(Duration),
     /// The peer closes the connection.
     Closed(Close),
-    /// The peer has been silent for too long.
+    /// The peer has been silent for too long: this connection is dead.
     Dead,
+    /// Streams of this end wait to be attached; see [`SessionState::poll_attach`].
+    Attach,
+    /// There was no connection for the whole grace.
+    Expired,
 }
 
 /// How a stream ended.
@@ -96,17 +111,6 @@ pub enum OpenRefusal {
     TooMany,
 }
 
-/// What the header of a new stream leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// It is live.
-    New,
-    /// It was reset before its header came.
-    AlreadyOver,
-    /// The peer has too many open; it was reset.
-    Overload,
-}
-
 /// The pure session.
 ///
 /// Order of calls: after any `handle_*` and after any of the stream calls, drain
@@ -129,6 +133,27 @@ pub struct SessionState {
     release_at: Option<Instant>,
     grown: Vec<StreamId>,
     room_wanted: bool,
+    line: Line,
+    last_attempt: Attempt,
+    to_attach: VecDeque<StreamId>,
+}
+
+/// The connection that carries the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Connected(Attempt),
+    /// There is none; when that has lasted too long.
+    Lost {
+        expires: Instant,
+    },
+}
+
+/// What is said as a whole: the last word replaces those before, and is said again on every new
+/// connection.
+#[derive(Debug)]
+struct Whole<T> {
+    last: Option<T>,
+    due: bool,
 }
 
 /// What is to be said, as small as it can be kept: each stream stands in each queue at most once.
@@ -141,9 +166,35 @@ struct Outbox {
     over: VecDeque<(StreamId, u64)>,
     streams: VecDeque<StreamId>,
     later: VecDeque<(Instant, StreamId)>,
-    services: Option<Vec<ServiceInfo>>,
-    edges: Option<Vec<String>>,
-    drain: Option<Duration>,
+    services: Whole<Vec<ServiceInfo>>,
+    edges: Whole<Vec<String>>,
+    drain: Whole<Duration>,
+}
+
+impl<T> Whole<T> {
+    fn say(&mut self, word: T) {
+        *self = Self {
+            last: Some(word),
+            due: true,
+        };
+    }
+
+    fn repeat(&mut self) {
+        self.due = self.last.is_some();
+    }
+
+    fn take_due(&mut self) -> bool {
+        std::mem::take(&mut self.due)
+    }
+}
+
+impl<T> Default for Whole<T> {
+    fn default() -> Self {
+        Self {
+            last: None,
+            due: false,
+        }
+    }
 }
 
 impl SessionState {
@@ -152,6 +203,9 @@ impl SessionState {
         let budget = GrowthBudget::new(config.growth_budget, config.process_budget.clone());
         let liveness = Liveness::new(config.liveness, config.side, config.seed, now);
         Self {
+            line: Line::Connected(config.attempt),
+            last_attempt: config.attempt,
+            to_attach: VecDeque::new(),
             config,
             streams: HashMap::new(),
             next_index: 0,
@@ -193,38 +247,6 @@ impl SessionState {
         Ok(id)
     }
 
-    /// Takes the header of a stream that the peer opened.
-    pub fn handle_open(&mut self, id: StreamId, now: Instant) -> Result<Opened, Violation> {
-        if id.opener() == self.config.side {
-            return Err(wrong(id, "opened by the end that did not open it"));
-        }
-        if let Some(stream) = self.streams.get_mut(&id) {
-            return match stream.phase {
-                Phase::Announced => {
-                    stream.phase = Phase::Open;
-                    Ok(Opened::New)
-                }
-                Phase::Open | Phase::Resetting { .. } => Err(wrong(id, "opened twice")),
-            };
-        }
-        if self.seen.contains(id.index()) {
-            return Ok(Opened::AlreadyOver);
-        }
-        self.see(id)?;
-        self.insert(id, Phase::Open, now);
-        let most = self.most_peer_streams();
-        if self.peer_live > most.saturating_mul(2) {
-            // It hears that it is too much, does not say that it has heard, and goes on.
-            return Err(wrong(id, "opened beyond all that may be open"));
-        }
-        if self.peer_live > most {
-            let message = "too many streams are open".to_owned();
-            self.reset(id, ResetCode::Overload, message);
-            return Ok(Opened::Overload);
-        }
-        Ok(Opened::New)
-    }
-
     /// What the peer may have open: as many as it was told, and some more, since it may know of
     /// an end before we do.
     fn most_peer_streams(&self) -> u32 {
@@ -253,6 +275,7 @@ impl SessionState {
             return;
         };
         stream.rx.give_back(&mut self.budget);
+        self.budget.give_back(stream.drawn);
         *self.live_count(id) -= 1;
         if self.streams.is_empty() {
             self.events.push_back(Event::Idle);
@@ -283,13 +306,13 @@ impl SessionState {
 
     /// Tells the peer which services there are from now on.
     pub fn announce_services(&mut self, services: Vec<ServiceInfo>) {
-        self.outbox.services = Some(services);
+        self.outbox.services.say(services);
     }
 
     /// Tells the peer of every edge that there is from now on: the first [`MAX_EDGES`].
     pub fn announce_edges(&mut self, mut edges: Vec<String>) {
         edges.truncate(MAX_EDGES);
-        self.outbox.edges = Some(edges);
+        self.outbox.edges.say(edges);
     }
 
     /// Opens nothing more, and asks the peer not to either.
@@ -297,7 +320,7 @@ impl SessionState {
         self.draining = true;
         // Whoever waits for room need not any longer.
         self.events.push_back(Event::Room);
-        self.outbox.drain = Some(grace);
+        self.outbox.drain.say(grace);
     }
 
     /// The round trip as the transport measures it.

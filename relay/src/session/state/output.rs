@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Event, Outbox, Over, SessionState};
+use super::{Event, Line, Outbox, Over, SessionState};
 use crate::proto::{Ack, Control, StreamId};
 use crate::session::liveness::Verdict;
 use crate::session::rx::AckUrgency;
@@ -12,10 +12,14 @@ impl SessionState {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn deadline(&self) -> Instant {
         let ack = self.outbox.later.front().map(|(due, _)| *due);
+        let fate = match self.line {
+            Line::Connected(_) => self.liveness.deadline(),
+            Line::Lost { expires } => expires,
+        };
         [ack, self.release_at]
             .into_iter()
             .flatten()
-            .fold(self.liveness.deadline(), Instant::min)
+            .fold(fate, Instant::min)
     }
 
     /// Does what is due.
@@ -36,6 +40,12 @@ impl SessionState {
         }
         if self.release_at.is_some_and(|due| due <= now) {
             self.release_idle(now);
+        }
+        if let Line::Lost { expires } = self.line {
+            if expires <= now {
+                self.events.push_back(Event::Expired);
+            }
+            return;
         }
         match self.liveness.check(now) {
             Verdict::Alive => {}
@@ -70,6 +80,9 @@ impl SessionState {
 
     /// The next message to write: what keeps the connection alive first.
     pub fn poll_control(&mut self, now: Instant) -> Option<Control> {
+        if !self.is_connected() {
+            return None;
+        }
         if let Some(echo) = self.outbox.pong.take() {
             return Some(Control::Pong(echo));
         }
@@ -93,18 +106,24 @@ impl SessionState {
                 stream.queued = false;
             }
         }
-        if let Some(services) = self.outbox.services.take() {
-            return Some(Control::HealthReport(services));
+        if self.outbox.services.take_due() {
+            return self.outbox.services.last.clone().map(Control::HealthReport);
         }
-        if let Some(edges) = self.outbox.edges.take() {
-            return Some(Control::EdgeList(edges));
+        if self.outbox.edges.take_due() {
+            return self.outbox.edges.last.clone().map(Control::EdgeList);
         }
-        let grace = self.outbox.drain.take()?;
-        Some(Control::Drain { grace })
+        if self.outbox.drain.take_due() {
+            let grace = self.outbox.drain.last?;
+            return Some(Control::Drain { grace });
+        }
+        None
     }
 
     /// Whether [`Self::poll_control`] has anything to say.
     pub fn has_control(&self) -> bool {
+        if !self.is_connected() {
+            return false;
+        }
         let Outbox {
             ping,
             pong,
@@ -115,8 +134,8 @@ impl SessionState {
             edges,
             drain,
         } = &self.outbox;
-        let anything = ping.is_some() || pong.is_some() || services.is_some() || edges.is_some();
-        anything || !over.is_empty() || !streams.is_empty() || drain.is_some()
+        let whole = services.due || edges.due || drain.due;
+        whole || ping.is_some() || pong.is_some() || !over.is_empty() || !streams.is_empty()
     }
 
     fn next_of_stream(&mut self, id: StreamId, now: Instant) -> Option<Control> {
@@ -124,7 +143,10 @@ impl SessionState {
         if let Some(message) = stream.next_message(id) {
             return Some(message);
         }
-        if !std::mem::take(&mut stream.pending.ack) || stream.ack_urgency() == AckUrgency::None {
+        let again = std::mem::take(&mut stream.pending.ack_again);
+        let due =
+            std::mem::take(&mut stream.pending.ack) && stream.ack_urgency() != AckUrgency::None;
+        if stream.is_resetting() || !(due || again) {
             return None;
         }
         let rtt = self.liveness.rtt().unwrap_or(self.transport_rtt);

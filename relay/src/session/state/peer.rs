@@ -32,8 +32,12 @@ impl SessionState {
                 if stream.opener() != self.config.side {
                     return Err(wrong(stream, "connected by the end that opened it"));
                 }
-                if self.live_or_past(stream)?.is_some() {
-                    self.events.push_back(Event::Connected(stream));
+                if let Some(live) = self.live_or_past(stream)? {
+                    live.header = None;
+                    // It may be said again.
+                    if !std::mem::replace(&mut live.connected, true) {
+                        self.events.push_back(Event::Connected(stream));
+                    }
                 }
             }
             Control::Fin { stream, last } => self.handle_fin(stream, last, now)?,
@@ -67,17 +71,23 @@ impl SessionState {
             return Ok(());
         };
         if stream.is_resetting() {
-            // A reset that is not out yet cannot have been confirmed: this is the older word that
-            // our direction has ended, and the peer must still hear of the reset.
-            if ack.ended && !stream.pending.reset {
+            // Only what answers a reset, or speaks of a stream that is over, grants nothing at all. Any
+            // other is the older word that our direction has ended, and the peer may not have heard
+            // of the reset yet, nor hear of it on this connection.
+            if ack.ended && ack.limit == 0 && !stream.pending.reset {
                 self.retire(id, now);
             }
             return Ok(());
+        }
+        // The end of an empty direction may overtake the header, and is confirmed without it.
+        if ack.consumed > 0 {
+            stream.header = None;
         }
         let before = stream.tx.consumed();
         stream.tx.acknowledge(ack)?;
         let progress = stream.tx.consumed() - before;
         self.liveness.moved(progress, now);
+        self.draw_for_kept(id);
         let Some(stream) = self.streams.get_mut(&id) else {
             return Ok(());
         };
@@ -116,6 +126,7 @@ impl SessionState {
         if stream.is_resetting() {
             return Ok(());
         }
+        stream.header = None;
         stream.rx.finish(last)?;
         self.events.push_back(Event::Finished(id));
         self.acknowledge_in_time(id, now);

@@ -1,0 +1,85 @@
+//! The connections of a session, one after the other: each has a reader and a writer of its control
+//! stream for as long as it carries the session.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::control;
+use super::handshake::ControlStream;
+use super::shared::Shared;
+use crate::proto::Attempt;
+use crate::transport::Connection;
+
+/// A connection that carries the session, or did.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) attempt: Attempt,
+    pub(super) connection: Arc<dyn Connection>,
+    /// The control task has something to write, or an earlier deadline.
+    pub(super) control_due: Notify,
+    /// It carries the session no more.
+    pub(super) over: CancellationToken,
+}
+
+impl Line {
+    pub(super) fn new(attempt: Attempt, connection: Arc<dyn Connection>) -> Arc<Self> {
+        Arc::new(Self {
+            attempt,
+            connection,
+            control_due: Notify::new(),
+            over: CancellationToken::new(),
+        })
+    }
+}
+
+/// A line, and its control stream, on which Hello and its answer were exchanged.
+pub(super) type BegunLine = (Arc<Line>, ControlStream);
+
+/// Serves the first line, and all that follow it, until the session is over.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    first: BegunLine,
+    mut further: mpsc::UnboundedReceiver<BegunLine>,
+) {
+    let mut lines = JoinSet::new();
+    lines.spawn(serve(shared.clone(), first).instrument(shared.span.clone()));
+    loop {
+        tokio::select! {
+            () = shared.closed().cancelled() => break,
+            Some(next) = further.recv() => {
+                lines.spawn(serve(shared.clone(), next).instrument(shared.span.clone()));
+            }
+            Some(ended) = lines.join_next() => super::surface_panic(ended),
+            never = keep_for_grace(&shared) => match never {},
+        }
+    }
+    shared.reset_all();
+    while let Some(ended) = lines.join_next().await {
+        super::surface_panic(ended);
+    }
+}
+
+/// Ends a session that has been without a connection for too long. Cancel-safe.
+async fn keep_for_grace(shared: &Shared) -> Infallible {
+    loop {
+        shared.disconnected().await;
+        if let Some(expires) = shared.check_grace() {
+            tokio::select! {
+                _ = shared.connected_line() => {}
+                () = tokio::time::sleep_until(expires.into()) => {}
+            }
+        }
+    }
+}
+
+async fn serve(shared: Arc<Shared>, (line, control): BegunLine) {
+    tokio::join!(
+        control::write(&shared, &line, control.send),
+        control::read(&shared, &line, control.recv, control.frames),
+    );
+}

@@ -1,0 +1,145 @@
+//! What was sent and is not known to be consumed: it is sent again if its connection is lost.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Shorter chunks are copied, in bytes: a slice keeps the whole buffer that it was read into.
+const SHARED: usize = 32 * 1024;
+
+/// What is copied is put together up to this, in bytes.
+const BLOCK: usize = 16 * 1024;
+
+/// The bytes of one direction from some offset on.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    /// The offset of the first byte.
+    start: u64,
+    chunks: VecDeque<Bytes>,
+    /// Copied, after all of `chunks`.
+    tail: BytesMut,
+    /// Of `chunks` and `tail` together.
+    kept: u64,
+}
+
+impl Replay {
+    /// How many bytes are kept.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// Adds what is sent next.
+    pub(super) fn push(&mut self, chunk: &Bytes) {
+        self.kept += chunk.len() as u64;
+        if chunk.len() >= SHARED {
+            self.close_tail();
+            self.chunks.push_back(chunk.clone());
+            return;
+        }
+        if self.tail.len() + chunk.len() > BLOCK {
+            self.close_tail();
+        }
+        self.tail.extend_from_slice(chunk);
+    }
+
+    /// Forgets what lies before `offset`.
+    pub(super) fn trim(&mut self, offset: u64) {
+        let mut count = offset.saturating_sub(self.start).min(self.kept);
+        self.start += count;
+        self.kept -= count;
+        while let Some(chunk) = self.chunks.front_mut() {
+            let taken = count.min(chunk.len() as u64);
+            chunk.advance(taken as usize);
+            count -= taken;
+            if !chunk.is_empty() {
+                return;
+            }
+            self.chunks.pop_front();
+        }
+        self.tail.advance(count as usize);
+        if self.tail.is_empty() {
+            // An idle stream holds no block.
+            self.tail = BytesMut::new();
+        }
+    }
+
+    /// A piece that begins at `offset`; `None` at the end, and for what is not kept any more.
+    pub(super) fn piece_at(&self, offset: u64) -> Option<Bytes> {
+        let mut skip = offset.checked_sub(self.start)?;
+        for chunk in &self.chunks {
+            let length = chunk.len() as u64;
+            if skip < length {
+                return Some(chunk.slice(skip as usize..));
+            }
+            skip -= length;
+        }
+        let rest = self.tail.get(skip as usize..)?;
+        (!rest.is_empty()).then(|| Bytes::copy_from_slice(rest))
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.chunks.push_back(tail.freeze());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_from(replay: &Replay, mut offset: u64) -> Vec<u8> {
+        let mut read = Vec::new();
+        while let Some(piece) = replay.piece_at(offset) {
+            offset += piece.len() as u64;
+            read.extend_from_slice(&piece);
+        }
+        read
+    }
+
+    #[test]
+    fn long_chunks_are_shared_and_short_ones_put_together() {
+        let mut replay = Replay::default();
+        let long = Bytes::from(vec![7; SHARED]);
+        replay.push(&long);
+        let piece = replay.piece_at(0).unwrap();
+        assert_eq!(piece.as_ptr(), long.as_ptr());
+        for _ in 0..1000 {
+            replay.push(&Bytes::from_static(b"short"));
+        }
+        assert!(replay.chunks.len() < 3, "{} chunks", replay.chunks.len());
+        assert_eq!(replay.kept(), (SHARED + 5000) as u64);
+        replay.trim(u64::MAX);
+        assert_eq!((replay.kept(), replay.tail.capacity()), (0, 0));
+    }
+
+    proptest! {
+        /// Pushes of some lengths, each with how much of what is kept is then trimmed.
+        #[test]
+        fn what_is_kept_is_what_was_sent_and_not_trimmed(
+            pushes in vec((prop_oneof![1..100usize, SHARED - 1..SHARED + 2], 0.0..=1.0), 0..30),
+            from in 0.0..=1.0,
+        ) {
+            let (mut replay, mut sent, mut trimmed) = (Replay::default(), Vec::new(), 0);
+            for (length, share) in pushes {
+                let first = sent.len();
+                sent.extend((first..first + length).map(|at| (at * 31 / 7) as u8));
+                replay.push(&Bytes::copy_from_slice(&sent[first..]));
+                trimmed += ((sent.len() - trimmed) as f64 * share) as usize;
+                replay.trim(trimmed as u64);
+                // A late word trims nothing.
+                replay.trim(trimmed as u64 / 2);
+                prop_assert_eq!(replay.kept(), (sent.len() - trimmed) as u64);
+            }
+            let from = trimmed + ((sent.len() - trimmed) as f64 * from) as usize;
+            prop_assert_eq!(&read_from(&replay, from as u64)[..], &sent[from..]);
+            if trimmed > 0 {
+                prop_assert_eq!(replay.piece_at(trimmed as u64 - 1), None);
+            }
+        }
+    }
+}

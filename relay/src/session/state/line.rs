@@ -1,0 +1,105 @@
+//! The connection that carries the session at the moment, and what is said again on the next one.
+
+use std::time::Instant;
+
+use super::{Event, Line, SessionState};
+use crate::proto::{Attempt, ResetCode, StreamId};
+use crate::session::liveness::Liveness;
+use crate::session::stream::Place;
+
+impl SessionState {
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.line, Line::Connected(_))
+    }
+
+    /// Whether `attempt` is the connection that there is. What is heard on any other is too late.
+    pub fn is_current(&self, attempt: Attempt) -> bool {
+        self.line == Line::Connected(attempt)
+    }
+
+    /// Whether a connection with this number may take over: only ever a higher one than all before.
+    pub fn may_connect(&self, attempt: Attempt) -> bool {
+        self.config.resume && attempt > self.last_attempt
+    }
+
+    /// The session is on this connection from now on, which [`Self::may_connect`]. Its streams are
+    /// detached from the one before, and whatever the peer may have missed is said again.
+    pub fn connect(&mut self, attempt: Attempt, now: Instant) {
+        assert!(self.may_connect(attempt), "an attempt that is too late");
+        self.detach_all();
+        self.line = Line::Connected(attempt);
+        self.last_attempt = attempt;
+        let seed = self.config.seed ^ attempt.0;
+        self.liveness = Liveness::new(self.config.liveness, self.config.side, seed, now);
+        self.liveness.set_busy(!self.streams.is_empty(), now);
+        (self.outbox.ping, self.outbox.pong) = (None, None);
+        // Who still wants to know asks again.
+        self.outbox.over.clear();
+        self.outbox.services.repeat();
+        self.outbox.edges.repeat();
+        self.outbox.drain.repeat();
+        let mut ids: Vec<_> = self.stream_ids().collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.repeat(id);
+        }
+        if !self.to_attach.is_empty() {
+            self.events.push_back(Event::Attach);
+        }
+    }
+
+    /// The connection that there is was lost. Streams wait for the next one, for the grace at most
+    /// since anything was heard; those that cannot are reset.
+    pub fn disconnect(&mut self, now: Instant) {
+        if !self.is_connected() {
+            return;
+        }
+        let grace = self.config.local.grace.min(self.config.peer.grace);
+        let expires = (self.last_heard() + grace).max(now);
+        self.line = Line::Lost { expires };
+        self.detach_all();
+    }
+
+    /// Until when a session without a connection is kept.
+    pub fn expires(&self) -> Option<Instant> {
+        match self.line {
+            Line::Connected(_) => None,
+            Line::Lost { expires } => Some(expires),
+        }
+    }
+
+    fn detach_all(&mut self) {
+        self.to_attach.clear();
+        let mut lost = Vec::new();
+        for (id, stream) in &mut self.streams {
+            if stream.place == Place::Attached {
+                stream.place = Place::Detached;
+                if !stream.resumable && stream.moves_bytes() {
+                    lost.push(*id);
+                }
+            }
+        }
+        lost.sort_unstable();
+        for id in lost {
+            let message = "its connection was lost".to_owned();
+            self.reset(id, ResetCode::SessionClosed, message);
+        }
+    }
+
+    fn repeat(&mut self, id: StreamId) {
+        let opened_here = id.opener() == self.config.side;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.place == Place::Nowhere && opened_here && !stream.is_resetting() {
+            // Its header is on its way to the new connection already.
+            return;
+        }
+        stream.repeat(opened_here);
+        if opened_here && stream.resumable && stream.moves_bytes() {
+            self.to_attach.push_back(id);
+        }
+        self.enqueue(id);
+    }
+}

@@ -144,6 +144,7 @@ impl Arriving {
     }
 }
 
+#[derive(Clone)]
 pub(crate) enum Dialler {
     Quic(quinn::ClientConfig),
     Tcp(TlsConnector, SessionBounds),

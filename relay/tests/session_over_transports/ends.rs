@@ -1,8 +1,11 @@
 //! Two processes' worth of ends on loopback: one that listens, any number that dial.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use relay::driver::SessionOptions;
 use relay::driver::handshake::{Established, HandshakeError, initiate, respond};
@@ -12,12 +15,12 @@ use relay::proto::{
     ServiceInfo, SessionId, VersionRange,
 };
 use relay::session::{LivenessConfig, ProcessBudget};
-use relay::transport::{SessionBounds, TransportKind};
-use relay::{Incoming, OpenRequest, Session, Stream, WorkerHandle, Workers};
+use relay::transport::{Connection, SessionBounds, TransportKind};
+use relay::{CloseCode, Incoming, OpenRequest, Session, Stream, WorkerHandle, Workers};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::connect::{Arriving, Certificate, Listener};
+use crate::connect::{Arriving, Certificate, Dialler, Listener};
 use crate::within;
 
 /// What an end may hold, when it gives up, and over what.
@@ -139,6 +142,8 @@ pub(crate) struct House {
     pub(crate) certificate: Certificate,
     pub(crate) setup: Setup,
     pub(crate) sessions: mpsc::Receiver<End>,
+    /// What its dialled connections are, in the order in which they came.
+    pub(crate) connections: Arc<Mutex<Vec<Arc<dyn Connection>>>>,
     /// Last, so that the handles above are gone when the threads stop.
     _workers: Workers,
 }
@@ -149,12 +154,18 @@ impl House {
         let certificate = Certificate::new();
         let worker = workers.first().clone();
         let (tell, sessions) = mpsc::channel(64);
+        let connections = Arc::default();
+        let guests = Guests {
+            known: Arc::default(),
+            connections: Arc::clone(&connections),
+            tell,
+        };
         let bound = workers.first().spawn(async move {
             let listener = Listener::bind(&certificate, &setup).await;
             let address = listener.address();
             tokio::spawn(async move {
                 while let Some(arriving) = listener.accept().await {
-                    tokio::spawn(admit(arriving, setup, worker.clone(), tell.clone()));
+                    tokio::spawn(admit(arriving, setup, worker.clone(), guests.clone()));
                 }
             });
             (address, certificate)
@@ -165,6 +176,7 @@ impl House {
             certificate,
             setup,
             sessions,
+            connections,
             _workers: workers,
         }
     }
@@ -186,23 +198,54 @@ impl House {
 }
 
 /// Does with a stranger what an edge does.
-async fn admit(arriving: Arriving, setup: Setup, worker: WorkerHandle, tell: mpsc::Sender<End>) {
+async fn admit(arriving: Arriving, setup: Setup, worker: WorkerHandle, guests: Guests) {
     let Some(connection) = arriving.connected().await else {
         return;
     };
+    guests.connections.lock().push(connection.clone());
     let pending = match respond(connection.clone()).await {
         Ok(pending) => pending,
         Err(error) => return connection.close(error.close_code(), &error.to_string()),
     };
-    if let Ok(established) = pending.accept(hello_ack(setup.limits())).await {
-        // The test may have seen enough already.
-        let _ = tell.send(start(established, &setup, worker)).await;
+    let mut ack = hello_ack(setup.limits());
+    ack.attempt = pending.hello().attempt;
+    if let Some(continues) = &pending.hello().continues {
+        let known = guests.known.lock().get(&continues.session).cloned();
+        let proved = |it: &Session| it.is_continued_by(connection.as_ref(), pending.hello());
+        let Some(session) = known.filter(proved) else {
+            return connection.close(CloseCode::Refused, "refused");
+        };
+        ack.session = session.id();
+        if let Ok(established) = pending.accept(ack).await
+            && let Err(error) = session.resume(established)
+        {
+            connection.close(CloseCode::Unknown, &error.to_string());
+        }
+        return;
     }
+    if let Ok(established) = pending.accept(ack).await {
+        let end = start(established, &setup, worker);
+        let session = end.session.clone();
+        guests.known.lock().insert(session.id(), session);
+        // The test may have seen enough already.
+        let _ = guests.tell.send(end).await;
+    }
+}
+
+/// Who has come to a house.
+#[derive(Clone)]
+struct Guests {
+    known: Arc<Mutex<HashMap<SessionId, Session>>>,
+    connections: Arc<Mutex<Vec<Arc<dyn Connection>>>>,
+    tell: mpsc::Sender<End>,
 }
 
 /// An end that dialled, on a worker of its own.
 pub(crate) struct Guest {
     pub(crate) end: End,
+    address: SocketAddr,
+    dialler: Dialler,
+    setup: Setup,
     _workers: Workers,
 }
 
@@ -217,17 +260,55 @@ impl Guest {
         setup: Setup,
     ) -> Result<Self, HandshakeError> {
         let workers = Workers::start(1, "dialler").unwrap();
-        let (worker, dialler) = (workers.first().clone(), certificate.dialler(&setup));
+        let worker = workers.first().clone();
+        let dialler = certificate.dialler(&setup);
+        let dialling = dialler.clone();
         let dialled = workers.first().spawn(async move {
-            let connection = dialler.dial(address).await;
+            let connection = dialling.dial(address).await;
             let established = initiate(connection, hello(setup.limits())).await?;
             Ok::<_, HandshakeError>(start(established, &setup, worker))
         });
         let end = within("an answer to Hello", dialled).await.unwrap()?;
         Ok(Self {
             end,
+            address,
+            dialler,
+            setup,
             _workers: workers,
         })
+    }
+
+    /// Has another connection carry the session, by this attempt.
+    pub(crate) async fn resume(&self, attempt: u64) {
+        self.resume_saying(attempt, |_| {}).await.unwrap();
+    }
+
+    /// The same, with another Hello than is right. Says why it was refused.
+    pub(crate) async fn resume_saying(
+        &self,
+        attempt: u64,
+        change: impl FnOnce(&mut Hello) + Send + 'static,
+    ) -> Result<(), String> {
+        let (dialler, session) = (self.dialler.clone(), self.end.session.clone());
+        let (address, limits) = (self.address, self.setup.limits());
+        let resuming = self._workers.first().spawn(async move {
+            let connection = dialler.dial(address).await;
+            let attempt = Attempt(attempt);
+            let continues = session.continuing(connection.as_ref(), attempt).unwrap();
+            let mut hello = Hello {
+                attempt,
+                continues,
+                ..hello(limits)
+            };
+            change(&mut hello);
+            let established = initiate(connection, hello)
+                .await
+                .map_err(|error| error.to_string())?;
+            session
+                .resume(established)
+                .map_err(|error| error.to_string())
+        });
+        within("another connection", resuming).await.unwrap()
     }
 }
 

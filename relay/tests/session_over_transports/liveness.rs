@@ -1,4 +1,4 @@
-//! A peer that vanishes without a word is given up after the stated patience, whatever else is
+//! A peer that vanishes without a word is given up after the stated patience and the grace (shorter than that here), whatever else is
 //! under way.
 
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn far_pair_with(setup: Setup) -> (Pair, Wire) {
 async fn given_up(end: &End, since: Instant) {
     let Closed { by, close } = within("the peer is given up", end.session.closed()).await;
     let after = since.elapsed();
-    assert_eq!((by, close.code), (ClosedBy::Network, CloseCode::Dead));
+    assert_eq!((by, close.code), (ClosedBy::Grace, CloseCode::Dead));
     assert!(
         after < PATIENCE + SLACK && after > PATIENCE / 2,
         "given up after {after:?}"
@@ -90,7 +90,7 @@ async fn streams_are_reset_when_their_peer_is_gone(transport: TransportKind) {
     })
     .await;
     for told in [near, far] {
-        assert_eq!(told.unwrap_err().code, ResetCode::SessionClosed);
+        assert_eq!(told.unwrap_err().code, ResetCode::GraceExpired);
     }
     tokio::join!(given_up(&pair.a, cut_at), given_up(&pair.b, cut_at));
 }
@@ -139,7 +139,7 @@ async fn a_process_that_is_gone_is_noticed(transport: TransportKind) {
     drop((b, b_house));
     drop(far);
     let told = within("the stream ends", near.over()).await.unwrap_err();
-    assert_eq!(told.code, ResetCode::SessionClosed);
+    assert_eq!(told.code, ResetCode::GraceExpired);
     let closed = within("the session ends", a.session.closed()).await;
     assert_ne!(closed.by, ClosedBy::Local, "{closed}");
     assert!(gone_at.elapsed() < PATIENCE + SLACK);

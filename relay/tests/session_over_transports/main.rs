@@ -50,6 +50,7 @@ mod opening;
 mod pattern;
 mod raw;
 mod resets;
+mod resume;
 mod wire;
 
 use std::future::Future;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use relay::ResetCode;
 use relay::proto::{
-    Caller, CloseCode, Control, Echo, FrameBuffer, Hello, HelloAck, MAX_CONTROL_FRAME,
+    Caller, CloseCode, Control, Echo, FrameBuffer, Generation, Hello, HelloAck, MAX_CONTROL_FRAME,
     MAX_HEADER_FRAME, Open, Opener, StreamAnswer, StreamHeader, StreamId,
 };
 use relay::transport::{
@@ -133,6 +133,7 @@ pub(crate) fn header(id: StreamId) -> Bytes {
         },
         traceparent: None,
         resumable: false,
+        generation: Generation(0),
     })
     .encode(&mut out);
     out.freeze()

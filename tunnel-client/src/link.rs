@@ -74,6 +74,13 @@ impl Link {
             .collect()
     }
 
+    /// How many of them have a connection.
+    pub(crate) fn connected(&self) -> usize {
+        let live = self.live();
+        let connected = live.iter().filter(|live| live.session.is_connected());
+        connected.count()
+    }
+
     /// The session of one slot, if there is one now.
     pub(crate) fn live_in(&self, slot: usize) -> Option<Live> {
         let live = self.sessions.borrow().get(slot)?.clone();

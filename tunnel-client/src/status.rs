@@ -72,6 +72,9 @@ impl Told for Status {
             return Readiness::Ready;
         }
         let reason = match live.first() {
+            Some(live) if !live.session.is_connected() => {
+                format!("the connection to the edge {} is lost", live.edge)
+            }
             Some(live) => format!("the edge {} has not answered a ping yet", live.edge),
             None => match self.foremost().last_error {
                 Some(error) => format!("no session with an edge: {error}"),
@@ -182,6 +185,7 @@ fn session(live: &Live) -> Value {
         "remote": snapshot.remote.to_string(),
         "since": time(live.since),
         "rtt_ms": snapshot.rtt.as_secs_f64() * 1000.0,
+        "connected": snapshot.connected,
         "suspect": snapshot.suspect,
         "streams": snapshot.streams,
         "window_growth": snapshot.window_growth,
@@ -194,12 +198,13 @@ fn session(live: &Live) -> Value {
 
 /// A session that takes no new streams.
 fn retired(leaving: &Leaving) -> Value {
-    let snapshot = leaving.session.snapshot();
+    let snapshot = leaving.session().snapshot();
     json!({
-        "id": leaving.session.id().to_string(),
-        "peer": leaving.edge,
+        "id": leaving.session().id().to_string(),
+        "peer": leaving.edge(),
         "transport": snapshot.transport.label(),
         "remote": snapshot.remote.to_string(),
+        "connected": snapshot.connected,
         "suspect": snapshot.suspect,
         "streams": snapshot.streams,
     })

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use certs::{CertificateInfo, ClusterId, Identity, Role};
 use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
-use relay::driver::{SessionOptions, StreamHandler};
+use relay::driver::{NotResumed, SessionOptions, StreamHandler};
 use relay::proto::{
     Close, Features, Hello, HelloAck, Instance, Limits, SOFTWARE, SessionId, VersionRange,
 };
@@ -158,7 +158,8 @@ impl Admission {
             cluster,
             certificate_expires,
         } = match admitted {
-            Ok(admitted) => admitted,
+            Ok(Some(admitted)) => admitted,
+            Ok(None) => return self.metrics.handshake("resumed"),
             Err(error) if error.is_a_strangers() => return self.count_stranger(&error),
             Err(error) => {
                 self.metrics.handshake(error.label());
@@ -274,7 +275,7 @@ impl Admission {
         connecting: impl Future<Output = Result<Arc<dyn Connection>, ConnectionLost>>,
         deadline: Instant,
         worker: &WorkerHandle,
-    ) -> Result<Admitted, NotAdmitted> {
+    ) -> Result<Option<Admitted>, NotAdmitted> {
         let connected = timeout_at(deadline, connecting).await;
         let connection = connected.map_err(|_| NotAdmitted::Timeout)??;
         let rest = self.handshake(connection.clone(), worker);
@@ -288,12 +289,12 @@ impl Admission {
         }
     }
 
-    /// Hello, identity, policy.
+    /// Hello, identity, policy. `None` if a session goes on with this connection.
     async fn handshake(
         &self,
         connection: Arc<dyn Connection>,
         worker: &WorkerHandle,
-    ) -> Result<Admitted, NotAdmitted> {
+    ) -> Result<Option<Admitted>, NotAdmitted> {
         let pending = match respond(connection.clone()).await {
             Ok(pending) => pending,
             Err(error) => {
@@ -309,36 +310,76 @@ impl Admission {
             }
         };
         if pending.hello().continues.is_some() {
-            // No session of ours outlives its connection, so there is none to go on with.
-            refuse(pending, CloseCode::Refused, "refused", None).await;
-            return Err(NotAdmitted::Policy(CloseCode::Refused));
+            return self.resume(pending, &cluster).await.map(|()| None);
         }
         if !self.registry.has_room(&cluster, pending.hello()) {
             refuse(pending, CloseCode::Overload, FULL, Some(RETRY_WHEN_FULL)).await;
             return Err(NotAdmitted::Policy(CloseCode::Overload));
         }
-        let hello = pending.hello();
+        let session = SessionId::from_bytes(rand::random());
+        let ack = self.answer(pending.hello(), session, worker)?;
+        let established = pending.accept(ack).await?;
+        Ok(Some(Admitted {
+            established,
+            cluster,
+            certificate_expires,
+        }))
+    }
+
+    fn answer(
+        &self,
+        hello: &Hello,
+        session: SessionId,
+        worker: &WorkerHandle,
+    ) -> Result<HelloAck, NotAdmitted> {
         let version = VersionRange::SUPPORTED
             .negotiate(hello.versions)
             .map_err(|error| NotAdmitted::Handshake(HandshakeError::Protocol(error.to_string())))?;
-        let ack = HelloAck {
+        Ok(HelloAck {
             version,
             features: Features::SUPPORTED.common(hello.features),
             software: SOFTWARE.to_owned(),
             edge: self.edge.clone(),
             instance: self.instance,
-            session: SessionId::from_bytes(rand::random()),
+            session,
             attempt: hello.attempt,
             limits: self.limits,
             worker_hint: Some(self.workers.hint(worker)),
             advertise: self.told.borrow().advertise.clone(),
-        };
-        let established = pending.accept(ack).await?;
-        Ok(Admitted {
-            established,
-            cluster,
-            certificate_expires,
         })
+    }
+
+    /// Lets a session go on with this connection, if whoever made it is an end of that session.
+    async fn resume(&self, pending: PendingHello, cluster: &ClusterId) -> Result<(), NotAdmitted> {
+        let hello = pending.hello();
+        let connection = pending.connection().clone();
+        let session = self.registry.session_of(cluster, hello);
+        let proved = session.filter(|it| it.is_continued_by(connection.as_ref(), hello));
+        let Some(session) = proved else {
+            // Whatever is wrong, whoever guesses learns nothing of it.
+            refuse(pending, CloseCode::Refused, "refused", None).await;
+            return Err(NotAdmitted::Policy(CloseCode::Refused));
+        };
+        let ack = self.answer(hello, session.id(), session.worker())?;
+        let established = pending.accept(ack).await?;
+        let span = session.span().clone();
+        let transport = connection.transport();
+        match session.resume(established) {
+            Ok(()) => {
+                span.in_scope(
+                    || tracing::info!(%transport, "client reconnected, its streams go on"),
+                );
+                Ok(())
+            }
+            Err(error) => {
+                let code = match error {
+                    NotResumed::Over => CloseCode::Unknown,
+                    NotResumed::TooLate => CloseCode::Superseded,
+                };
+                connection.close(code, &error.to_string());
+                Err(NotAdmitted::Policy(code))
+            }
+        }
     }
 
     /// Streams of this client go to upstreams.

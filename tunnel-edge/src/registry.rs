@@ -154,6 +154,19 @@ impl Registry {
         Ok((registered, Superseded(superseded)))
     }
 
+    /// The session of a cluster that a client says it is an end of.
+    pub(crate) fn session_of(&self, cluster: &ClusterId, hello: &Hello) -> Option<Session> {
+        let wanted = hello.continues.as_ref()?.session;
+        let clusters = self.clusters.lock();
+        let mut entries = clusters.get(cluster)?.iter();
+        let is_it = |entry: &&Entry| {
+            entry.session.id() == wanted
+                && entry.replica == hello.replica
+                && entry.instance == hello.instance
+        };
+        entries.find(is_it).map(|entry| entry.session.clone())
+    }
+
     /// A session with the cluster that was not `tried`; in turn, if several of its replicas are
     /// connected.
     pub(crate) fn find(&self, cluster: &ClusterId, tried: &[SessionId]) -> Option<Session> {
@@ -164,7 +177,7 @@ impl Registry {
             .map(|nth| &entries[(first + nth) % entries.len()])
             .filter(|entry| !tried.contains(&entry.session.id()));
         let usable = |entry: &&Entry| {
-            entry.session.is_open() && !entry.session.is_peer_draining() && !entry.left
+            entry.session.is_connected() && !entry.session.is_peer_draining() && !entry.left
         };
         in_turn
             .clone()

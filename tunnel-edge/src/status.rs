@@ -112,6 +112,7 @@ fn session((cluster, entry): &(ClusterId, Entry)) -> Value {
         "remote": snapshot.remote.to_string(),
         "since": time(entry.since),
         "rtt_ms": snapshot.rtt.as_secs_f64() * 1000.0,
+        "connected": snapshot.connected,
         "suspect": snapshot.suspect,
         "streams": snapshot.streams,
         "window_growth": snapshot.window_growth,

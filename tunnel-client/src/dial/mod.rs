@@ -61,6 +61,11 @@ impl Connected {
         &self.edge
     }
 
+    /// The connection, for what is bound to it.
+    pub(crate) fn connection(&self) -> &dyn Connection {
+        self.dialled.connection().as_ref()
+    }
+
     /// The round trip of its handshake.
     pub(crate) fn rtt(&self) -> Duration {
         self.dialled.connection().rtt()

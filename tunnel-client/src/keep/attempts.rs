@@ -9,6 +9,7 @@ use relay::proto::WorkerHint;
 
 use super::preference::Preference;
 use crate::config::BackoffSettings;
+use crate::dial::Way;
 
 /// What is remembered from one attempt to the next.
 pub(super) struct Attempts {
@@ -17,11 +18,39 @@ pub(super) struct Attempts {
     /// Whether the edge has said that it answers Pings ahead of Hello.
     pub(super) may_probe: bool,
     pub(super) preference: Preference,
+    /// By which way the session was connected when that was looked at last.
+    pub(super) way: Option<Way>,
+    patience: Patience,
+}
+
+/// How long to wait from one attempt to the next.
+pub(super) struct Patience {
     policy: ExponentialBuilder,
     bounds: ExponentialBackoff,
 }
 
 impl Attempts {
+    pub(super) fn new(settings: &BackoffSettings) -> Self {
+        Self {
+            last_address: None,
+            hint: None,
+            may_probe: false,
+            preference: Preference::default(),
+            way: None,
+            patience: Patience::new(settings),
+        }
+    }
+
+    pub(super) fn next_delay(&mut self) -> Duration {
+        self.patience.next_delay()
+    }
+
+    pub(super) fn forget_failures(&mut self) {
+        self.patience.forget_failures();
+    }
+}
+
+impl Patience {
     pub(super) fn new(settings: &BackoffSettings) -> Self {
         let policy = ExponentialBuilder::new()
             .with_min_delay(settings.initial)
@@ -29,10 +58,6 @@ impl Attempts {
             .with_factor(2.0)
             .without_max_times();
         Self {
-            last_address: None,
-            hint: None,
-            may_probe: false,
-            preference: Preference::default(),
             policy,
             bounds: policy.build(),
         }
@@ -48,7 +73,7 @@ impl Attempts {
         bound.mul_f64(rand::rng().random_range(0.0..=1.0))
     }
 
-    pub(super) fn forget_failures(&mut self) {
+    fn forget_failures(&mut self) {
         self.bounds = self.policy.build();
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use relay::driver::{ClosedBy, SessionOptions, StreamHandler};
 use relay::proto::Features;
 use relay::transport::TransportKind;
@@ -14,15 +15,16 @@ use super::Keeper;
 use super::attempts::Attempts;
 use super::claims::Claim;
 use super::gone::Next;
+use super::mend::Course;
 use super::retired::{AS_LONG_AS_IT_TAKES, Leaving};
 use super::seek::Begun;
-use crate::dial::Reached;
+use crate::dial::{Reached, Way};
 use crate::hello;
 use crate::link::{DialState, Live};
 
 /// How a session's life as the current one ended.
 pub(super) enum Ended {
-    Over(Closed, Claim),
+    Over(Closed, Way, Claim),
     /// It lives on for its streams; new ones go to another.
     Left(Leaving, Box<Begun>),
     /// It lives on for its streams; new ones go to the sessions of other keepers.
@@ -74,22 +76,30 @@ impl Keeper {
                 since: SystemTime::now(),
             };
             self.link.set_session(self.slot, Some(live));
-            self.metrics.connected(self.link.live().len());
+            self.metrics.connected(self.link.connected());
             if let Some(left) = left {
-                self.retired.add(left, stop.clone(), grace);
+                self.retire(left, stop.clone(), grace);
             }
             let over = self.until_over(&session, stop, grace);
-            let leaving = |patience| Leaving {
+            let course = Course {
                 session: session.clone(),
                 edge: edge.clone(),
+                way: Arc::new(Mutex::new(way)),
+                hint: attempts.hint,
+                may_probe: attempts.may_probe,
+            };
+            let leaving = |patience| Leaving {
+                course: course.clone(),
                 patience,
             };
-            let next = self.next(&session, &edge, way, attempts);
+            let next = self.next(&course, attempts);
             tokio::select! {
                 closed = over => {
                     report_loss(&closed);
-                    Ended::Over(closed, claim)
+                    let way = *course.way.lock();
+                    Ended::Over(closed, way, claim)
                 }
+                never = self.mend(&course) => match never {},
                 // A client that stops looks no further.
                 Some(next) = stop.run_until_cancelled(next) => match next {
                     Next::Better(better) => {
@@ -108,7 +118,7 @@ impl Keeper {
 
     fn without_session(&self) {
         self.link.set_session(self.slot, None);
-        self.metrics.connected(self.link.live().len());
+        self.metrics.connected(self.link.connected());
     }
 
     /// Over QUIC short messages pass alone, so whether full packets do is asked, if there is another
@@ -186,6 +196,8 @@ fn report_loss(closed: &Closed) {
     }
     match closed.by {
         ClosedBy::Local => tracing::info!(%closed, "disconnected"),
-        ClosedBy::Peer | ClosedBy::Network => tracing::warn!(%closed, "disconnected"),
+        ClosedBy::Peer | ClosedBy::Network | ClosedBy::Grace => {
+            tracing::warn!(%closed, "disconnected")
+        }
     }
 }

@@ -8,7 +8,8 @@
 //!                    │
 //!                    └──reached──▶ connected ──lost──▶ discovered
 //!                                   │      ▲
-//!                                   ├─seek─┤ a better one: streams finish on the old
+//!                                   ├─mend─┤ lost, or suspect: its streams go on on another connection
+//!                                   ├─seek─┤ a better one
 //!                                   └─gone─┘ its edge was taken away: another, and a drain
 //! ```
 
@@ -16,6 +17,7 @@ mod attempts;
 mod claims;
 mod gone;
 mod live;
+mod mend;
 mod preference;
 mod reach;
 mod retired;
@@ -129,20 +131,21 @@ impl Keeper {
                 },
             };
             let began = Instant::now();
-            let (span, way) = (begun.span.clone(), begun.way);
+            let span = begun.span.clone();
             let living = self.live(begun, left, &mut attempts, &stop, grace);
             match living.instrument(span).await {
                 Ended::Left(leaving, better) => {
+                    let way = leaving.way();
                     if way.transport != better.way.transport {
                         self.note_move(&mut attempts, way, better.way);
                     }
                     next = Some((*better, leaving));
                 }
                 Ended::Dropped(leaving, claim) => {
-                    self.retired.add(leaving, stop.clone(), grace);
+                    self.retire(leaving, stop.clone(), grace);
                     drop(claim);
                 }
-                Ended::Over(closed, claim) => {
+                Ended::Over(closed, way, claim) => {
                     if self.is_preferred(way) && closed.by == ClosedBy::Network {
                         attempts.preference.lost(Instant::now());
                     }
@@ -162,7 +165,7 @@ impl Keeper {
             let discovered = self.discovered().await;
             let free = self.free(&discovered);
             if self.claims.may_seek(self.slot, free.len()) {
-                match self.reach(free, attempts, None).await {
+                match self.reach(free, attempts, None, None).await {
                     Ok(Some(begun)) => return Ok(begun),
                     // All of them belong to other keepers.
                     Ok(None) => continue,
@@ -223,7 +226,7 @@ impl Keeper {
             dialing.state = DialState::Dialing;
             dialing.last_error = Some(closed.to_string());
         });
-        if closed.by == ClosedBy::Network {
+        if matches!(closed.by, ClosedBy::Network | ClosedBy::Grace) {
             self.discovery.hurry();
         }
         let deliberate =

@@ -31,12 +31,14 @@ pub(super) struct NotReached {
 
 impl Keeper {
     /// Tries every way to these addresses once, each within a span of its own, which comes with what was
-    /// reached: `None` if it all belongs to other keepers. The new session is begun beside `older`.
+    /// reached: `None` if it all belongs to other keepers, or is the `avoided` edge. The new session is begun beside
+    /// `older`.
     pub(super) async fn reach(
         &self,
         addresses: Vec<SocketAddr>,
         attempts: &mut Attempts,
         older: Option<SessionId>,
+        avoided: Option<&str>,
     ) -> Result<Option<Begun>, NotReached> {
         let mut ways = self.ways(addresses, attempts.last_address);
         if let Some(way) = ways.first() {
@@ -56,6 +58,10 @@ impl Keeper {
                 Ok(connected) => {
                     let now = Instant::now();
                     let edge = connected.edge().to_owned();
+                    if avoided == Some(edge.as_str()) {
+                        race.leave_out(way.address);
+                        continue;
+                    }
                     let Some(claim) = self.claims.claim(self.slot, &edge, way.address, now) else {
                         // Dropping the connection lets it go.
                         self.metrics.attempted(way.transport, "duplicate");
@@ -149,8 +155,17 @@ impl Keeper {
         free
     }
 
+    /// Every address that the client knows of, in the order in which they are to be tried.
+    pub(super) fn known_addresses(&self) -> Vec<SocketAddr> {
+        self.free(&self.discovery.now())
+    }
+
     /// Every transport to every address, the one that was tried last at the end.
-    fn ways(&self, mut addresses: Vec<SocketAddr>, last: Option<SocketAddr>) -> Vec<Way> {
+    pub(super) fn ways(
+        &self,
+        mut addresses: Vec<SocketAddr>,
+        last: Option<SocketAddr>,
+    ) -> Vec<Way> {
         addresses.sort_by_key(|address| Some(*address) == last);
         let by_each = |address: SocketAddr| {
             let transports = self.transports.iter();

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use relay::Session;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, Span};
 
 use super::attempts::Attempts;
 use super::claims::Claim;
+use super::mend::{Carried, Course};
 use super::preference::{is_good_enough, source_towards};
 use super::reach::dial_span;
 use super::{Keeper, LONGEST_RETRY_AFTER};
@@ -32,13 +32,9 @@ impl Keeper {
     /// Waits for a better session than the one that was reached by `way`: over the preferred
     /// transport, if that is another one and measures well, or over any other, if the connection is
     /// suspect; in any case one that full-size packets pass. Cancel-safe: what was begun is closed.
-    pub(super) async fn seek(
-        &self,
-        session: &Session,
-        edge: &str,
-        way: Way,
-        attempts: &mut Attempts,
-    ) -> Begun {
+    pub(super) async fn seek(&self, course: &Course, attempts: &mut Attempts) -> Begun {
+        let (session, edge) = (&course.session, course.edge.as_str());
+        attempts.way = Some(course.way());
         if self.transports.len() == 1 {
             // There is nothing else to look for.
             return std::future::pending().await;
@@ -46,9 +42,17 @@ impl Keeper {
         let preferred = self.transports[0];
         loop {
             let look_at = Instant::now() + LOOK.mul_f64(rand::rng().random_range(0.9..=1.1));
-            let has_room = self.retired.has_room(edge);
+            let way = course.way();
+            if let Some(before) = attempts.way.replace(way)
+                && before.transport != way.transport
+            {
+                self.note_move(attempts, before, way);
+            }
+            // One that goes on needs no room beside another, and is mended when it is suspect.
+            let goes_on = session.is_resumable();
+            let has_room = goes_on || self.retired.has_room(edge);
             let found = tokio::select! {
-                () = session.suspect(), if has_room => {
+                () = session.suspect(), if has_room && !goes_on => {
                     let others = self.transports.iter().filter(|other| **other != way.transport);
                     let ways = others.map(|transport| Way { transport: *transport, ..way });
                     let found = self.look(ways.collect(), attempts).await;
@@ -74,12 +78,19 @@ impl Keeper {
                         good
                     })
                 }
-                // There may be room by then.
-                () = sleep_until(look_at), if !has_room => None,
+                // There may be room by then, or the session on another way.
+                () = sleep_until(look_at), if goes_on && way.transport == preferred || !has_room => None,
             };
             let Some((connected, span)) = found else {
                 continue;
             };
+            if goes_on {
+                if connected.edge() == edge && !session.is_suspect() {
+                    // Whatever comes of it is seen above.
+                    let _: Carried = self.carry_on(course, connected, span).await;
+                }
+                continue;
+            }
             let way = connected.way;
             let found = connected.edge().to_owned();
             let now = Instant::now();

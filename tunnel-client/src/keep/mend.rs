@@ -1,0 +1,218 @@
+//! Another connection for a session that has lost its own, or may have.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use relay::proto::{Close, CloseCode, WorkerHint};
+use relay::{NotResumed, Session};
+use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span};
+
+use super::attempts::Patience;
+use super::reach::dial_span;
+use super::{Keeper, LONGEST_RETRY_AFTER};
+use crate::dial::{Connected, DialError, Finish, Race, Way};
+
+/// How long after one round of attempts the next begins beside it: one that began while nothing came
+/// through may not notice that something does.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// How many rounds there are at once.
+const ROUNDS: usize = 5;
+
+/// A session, and how it can be carried on.
+#[derive(Clone, Debug)]
+pub(super) struct Course {
+    pub(super) session: Session,
+    pub(super) edge: String,
+    /// By which way it is connected, or was last.
+    pub(super) way: Arc<Mutex<Way>>,
+    pub(super) hint: Option<WorkerHint>,
+    /// Whether the edge answers Pings ahead of Hello.
+    pub(super) may_probe: bool,
+}
+
+impl Course {
+    pub(super) fn way(&self) -> Way {
+        *self.way.lock()
+    }
+}
+
+/// What became of a connection for a session.
+pub(super) enum Carried {
+    /// It carries the session.
+    On,
+    /// It does not; perhaps another will, after so long.
+    NotYet(Duration),
+}
+
+impl Keeper {
+    /// Gives the session another connection whenever it has none, or one that may be dead. Ends with the
+    /// session. Cancel-safe: what was begun is closed.
+    pub(super) async fn mend(&self, course: &Course) -> Infallible {
+        let session = &course.session;
+        if !session.is_resumable() {
+            return std::future::pending().await;
+        }
+        loop {
+            session.suspect().await;
+            let again = Instant::now() + self.mend_once(course).await;
+            sleep_until(again).await;
+        }
+    }
+
+    /// Tries every way to the session's edge, again and again, until one leads there or nothing is wrong
+    /// any more; says how long to wait if that does not carry the session.
+    async fn mend_once(&self, course: &Course) -> Duration {
+        let mut rounds = FuturesUnordered::new();
+        let mut next_round = Instant::now();
+        let mut patience = Patience::new(&self.backoff);
+        loop {
+            tokio::select! {
+                () = course.session.unsuspect() => return Duration::ZERO,
+                () = sleep_until(next_round), if rounds.len() < ROUNDS => {
+                    rounds.push(self.round(course));
+                    // While nobody waits there is no hurry, and thousands of others may be lost too.
+                    let pause = match course.session.snapshot().streams {
+                        0 => patience.next_delay(),
+                        1.. => ROUND,
+                    };
+                    next_round = Instant::now() + pause;
+                }
+                Some(found) = rounds.next() => {
+                    let Some((connected, span)) = found else { continue };
+                    match self.carry_on(course, connected, span).await {
+                        Carried::On => return Duration::ZERO,
+                        Carried::NotYet(wait) => return wait,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries every way once. The first that leads to the session's edge. Instead of a connection that
+    /// may be dead, but still is there, only one is taken that full-size packets pass, and by another
+    /// transport, if there is another.
+    async fn round(&self, course: &Course) -> Option<(Connected, Span)> {
+        let way = course.way();
+        let only_suspect = course.session.is_connected();
+        self.metrics.connected(self.link.connected());
+        let mut addresses = self.known_addresses();
+        addresses.retain(|address| *address != way.address);
+        addresses.insert(0, way.address);
+        let mut ways = self.ways(addresses, None);
+        if only_suspect && self.transports.len() > 1 {
+            ways.retain(|other| other.transport != way.transport);
+        }
+        let (dialer, worker) = (self.dialer.clone(), self.worker.clone());
+        let mut race = Race::new(dialer, course.hint, worker, ways);
+        let mut begin = |way| dial_span(self.next_attempt(), way);
+        while let Some(Finish { way, span, outcome }) = race.next(&mut begin).await {
+            match outcome {
+                Ok(mut connected) if connected.edge() == course.edge => {
+                    if !(only_suspect && course.may_probe) {
+                        return Some((connected, span));
+                    }
+                    let probing = self.dialer.probe(&mut connected);
+                    match probing.instrument(span.clone()).await {
+                        Ok(()) => return Some((connected, span)),
+                        Err(error) => {
+                            self.metrics.attempted(way.transport, "worse");
+                            span.in_scope(|| tracing::info!(%error, "not used"));
+                        }
+                    }
+                }
+                Ok(_) => race.leave_out(way.address),
+                Err(error) => {
+                    self.metrics.attempted(way.transport, "failed");
+                    span.in_scope(|| tracing::debug!(%error, "edge not reached"));
+                    self.link
+                        .update(self.slot, |it| it.last_error = Some(error.to_string()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Has a connection to the session's edge carry the session, instead of the one that it has or had.
+    pub(super) async fn carry_on(
+        &self,
+        course: &Course,
+        connected: Connected,
+        span: Span,
+    ) -> Carried {
+        let Course {
+            session, edge, way, ..
+        } = course;
+        let new_way = connected.way;
+        let mut hello = self.hello(edge);
+        let Ok(continues) = session.continuing(connected.connection(), hello.attempt) else {
+            return Carried::NotYet(ROUND);
+        };
+        hello.continues = continues;
+        let greeting = self.dialer.greet(connected, hello).instrument(span.clone());
+        let resumed = match greeting.await {
+            Ok(reached) => session
+                .resume(reached.established)
+                .map_err(|error| match error {
+                    NotResumed::Over | NotResumed::TooLate => Duration::ZERO,
+                }),
+            Err(error) => {
+                span.in_scope(|| tracing::warn!(%error, "the session does not go on"));
+                Err(self.not_carried(session, &error))
+            }
+        };
+        if let Err(wait) = resumed {
+            self.metrics.attempted(new_way.transport, "failed");
+            return Carried::NotYet(wait);
+        }
+        self.metrics.attempted(new_way.transport, "resumed");
+        self.metrics.connected(self.link.connected());
+        let old_way = std::mem::replace(&mut *way.lock(), new_way);
+        if old_way.transport != new_way.transport {
+            let (from, to) = (old_way.transport, new_way.transport);
+            session
+                .span()
+                .in_scope(|| tracing::info!(%from, %to, "streams use another transport"));
+        }
+        let (transport, address) = (new_way.transport, new_way.address);
+        session
+            .span()
+            .in_scope(|| tracing::info!(%transport, %address, "reconnected, streams go on"));
+        Carried::On
+    }
+
+    /// Ends the session if the edge will never go on with it; else says how long to wait.
+    fn not_carried(&self, session: &Session, error: &DialError) -> Duration {
+        let Some(refusal) = error.refusal() else {
+            return ROUND;
+        };
+        let asked = refusal.retry_after.unwrap_or_default();
+        match refusal.code {
+            CloseCode::Overload | CloseCode::Superseded => asked.clamp(ROUND, LONGEST_RETRY_AFTER),
+            CloseCode::Shutdown
+            | CloseCode::Refused
+            | CloseCode::WrongEdge
+            | CloseCode::Version
+            | CloseCode::Protocol
+            | CloseCode::CreditExceeded
+            | CloseCode::TooLarge
+            | CloseCode::HandshakeTimeout
+            | CloseCode::Dead
+            | CloseCode::Revoked
+            | CloseCode::Internal
+            | CloseCode::Moved
+            | CloseCode::Unknown => {
+                session.give_up(Close {
+                    message: format!("the edge knows it no more: {}", refusal.code),
+                    ..refusal.clone()
+                });
+                ROUND
+            }
+        }
+    }
+}

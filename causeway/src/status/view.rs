@@ -252,7 +252,7 @@ impl View<'_> {
         for session in sessions {
             table.row(vec![
                 text(&session["peer"]),
-                text(&session["transport"]),
+                transport(session),
                 text(&session["remote"]),
                 self.since(&session["since"]).unwrap_or_default(),
                 session["rtt_ms"]
@@ -353,6 +353,15 @@ fn section(f: &mut fmt::Formatter<'_>, title: &str, count: usize, table: &Table)
 }
 
 /// The names of a session's services, and which of them are failing.
+/// What carries the session, or did before its connection was lost.
+fn transport(session: &Value) -> String {
+    let transport = text(&session["transport"]);
+    match session["connected"].as_bool() {
+        Some(false) => format!("{transport} (lost)"),
+        Some(true) | None => transport,
+    }
+}
+
 fn services(session: &Value) -> String {
     let Value::Array(names) = &session["services"] else {
         return list(&session["services"]);

@@ -36,6 +36,8 @@ pub(super) struct Session {
     transport: String,
     streams: u64,
     suspect: bool,
+    /// It has no connection.
+    lost: bool,
 }
 
 /// What came of a cut.
@@ -94,16 +96,21 @@ impl Session {
             transport: text("transport"),
             streams: session["streams"].as_u64().unwrap_or_default(),
             suspect: session["suspect"].as_bool().unwrap_or_default(),
+            lost: session["connected"] == false,
         }
     }
 
     fn line(&self) -> String {
-        let suspect = if self.suspect { ", suspect" } else { "" };
+        let doubt = match (self.lost, self.suspect) {
+            (true, _) => ", connection lost",
+            (false, true) => ", suspect",
+            (false, false) => "",
+        };
         let streams = match self.streams {
             1 => "1 stream".to_owned(),
             many => format!("{many} streams"),
         };
-        format!("session over {}{suspect}, {streams}", self.transport)
+        format!("session over {}{doubt}, {streams}", self.transport)
     }
 }
 
@@ -207,6 +214,7 @@ mod tests {
             transport: "quic".to_owned(),
             streams,
             suspect: false,
+            lost: false,
         }
     }
 

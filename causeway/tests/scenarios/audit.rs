@@ -149,13 +149,14 @@ fn a_client_that_is_killed() {
     let mut plane = audited()
         .expose("hand", &origin.tcp())
         .tcp_ingress("hand")
+        .edge_toml("[session]\ngrace = \"1s\"\n")
         .start();
     let mut caller = plane.dial_ingress("hand");
     caller.write_all(b"x").unwrap();
     let _held = origin.accept();
     plane.client.kill();
     let record = wait_for("the edge's record", || records(&plane, Side::Edge).pop());
-    assert_eq!(end(&record), ["reset", "session_closed", "here"]);
+    assert_eq!(end(&record), ["reset", "grace_expired", "here"]);
     assert_eq!(record["bytes_sent"], 1);
 }
 

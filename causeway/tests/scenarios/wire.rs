@@ -2,6 +2,7 @@
 
 mod bulk;
 mod ladder;
+mod survive;
 
 use std::{
     io::{self, Read, Write},

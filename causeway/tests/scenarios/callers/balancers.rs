@@ -179,7 +179,10 @@ impl Balancers {
 
     /// Whether that is what haproxy found when it last checked what is behind this entry.
     fn found(&self, entry: SocketAddr, verdict: &str) -> bool {
-        let mut stats = UnixStream::connect(self.directory.path().join("stats.sock")).unwrap();
+        // It is put there a moment after the entries are open.
+        let Ok(mut stats) = UnixStream::connect(self.directory.path().join("stats.sock")) else {
+            return false;
+        };
         stats.write_all(b"show stat\n").unwrap();
         let mut table = String::new();
         stats.read_to_string(&mut table).unwrap();

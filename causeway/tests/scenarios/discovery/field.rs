@@ -264,7 +264,8 @@ impl Field {
         let status = self.status();
         let sessions = status["sessions"].as_array().unwrap();
         let peer = |session: &Value| session["peer"].as_str().unwrap().to_owned();
-        let mut peers: Vec<_> = sessions.iter().map(peer).collect();
+        let connected = sessions.iter().filter(|it| it["connected"] == true);
+        let mut peers: Vec<_> = connected.map(peer).collect();
         peers.sort();
         peers
     }

@@ -82,7 +82,7 @@ fn a_session_that_is_given_up_ends_its_streams_with_an_error() {
     // because a busy machine lets it wait.
     let file = directory.path().join("edge.toml");
     let text = fs::read_to_string(&file).unwrap();
-    let impatient = "[session]\nping_interval = \"200ms\"\ndead_after = \"5s\"\nidle_ping_interval = \"200ms\"\nidle_dead_after = \"5s\"\n";
+    let impatient = "[session]\nping_interval = \"200ms\"\ndead_after = \"5s\"\nidle_ping_interval = \"200ms\"\nidle_dead_after = \"5s\"\ngrace = \"1s\"\n";
     fs::write(&file, text.replace("[session]\n", impatient)).unwrap();
 
     let (_quickstart, _, mut stream) = demo(directory.path());

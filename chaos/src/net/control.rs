@@ -22,7 +22,8 @@ use std::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
@@ -135,6 +136,7 @@ impl From<Wires> for Told {
             .route("/wires/{name}/cut/{way}", put(cut).delete(mend))
             .route("/wires/{name}/rebind", put(rebind))
             .route("/wires/{name}/{way}", put(replace).patch(amend))
+            .layer(middleware::from_fn(without_query))
             .with_state(wires);
         Self(router)
     }
@@ -167,16 +169,17 @@ async fn amend(State(wires): State<Wires>, which: Which, body: Bytes) -> Respons
     set(choose(&wires, &which), &body, |change| change)
 }
 
-async fn cut(State(wires): State<Wires>, which: Which) -> Response {
-    set_cut(choose(&wires, &which), true)
+async fn cut(State(wires): State<Wires>, which: Which, body: Bytes) -> Response {
+    set_cut(choose(&wires, &which).and_then(without(&body)), true)
 }
 
-async fn mend(State(wires): State<Wires>, which: Which) -> Response {
-    set_cut(choose(&wires, &which), false)
+async fn mend(State(wires): State<Wires>, which: Which, body: Bytes) -> Response {
+    set_cut(choose(&wires, &which).and_then(without(&body)), false)
 }
 
-async fn rebind(State(wires): State<Wires>, which: Which) -> Response {
-    answer(choose(&wires, &which), |(wire, _)| {
+async fn rebind(State(wires): State<Wires>, which: Which, body: Bytes) -> Response {
+    let chosen = choose(&wires, &which).and_then(without(&body));
+    answer(chosen, |(wire, _)| {
         if wire.has_nat() {
             wire.rebind();
             Ok(())
@@ -211,6 +214,26 @@ fn set_cut(chosen: Result<Chosen, Refusal>, cut: bool) -> Response {
         }
         Ok(())
     })
+}
+
+/// Of what takes no body: whoever sends one means something else.
+fn without(body: &Bytes) -> impl FnOnce(Chosen) -> Result<Chosen, Refusal> {
+    let is_empty = body.is_empty();
+    move |chosen| match is_empty {
+        true => Ok(chosen),
+        false => Err(Refusal::bad("a body means nothing here; leave it out")),
+    }
+}
+
+/// No path takes a query: whoever sends one means something else.
+async fn without_query(request: Request, next: Next) -> Response {
+    match request.uri().query() {
+        None | Some("") => next.run(request).await,
+        Some(query) => Refusal::bad(format!(
+            "\"?{query}\" means nothing here: a wire stays as it is until it is changed again"
+        ))
+        .into_response(),
+    }
 }
 
 /// Does it, and shows what the wire is then.

@@ -133,10 +133,14 @@ impl Namespace {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = self.spawn(command).map_err(failed())?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).map_err(failed())?;
-        }
-        let output = child.wait_with_output().map_err(failed())?;
+        let stdin = child.stdin.take();
+        let output = thread::scope(|scope| {
+            // Beside what it prints, so that neither waits for the other. One that reads no further
+            // says why itself.
+            scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+            child.wait_with_output()
+        });
+        let output = output.map_err(failed())?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(Error::Program {

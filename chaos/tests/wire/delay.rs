@@ -41,9 +41,9 @@ fn ping_sees_the_delay() {
         // ping prints three digits.
         let least = THERE_AND_BACK - Duration::from_millis(1);
         wait_for("a ping that takes as long as the wire", || {
-            let printed = hosts.ping(&format!("-c 5 -i 0.05 -W 10 {}", hosts.server(family)));
+            let printed = hosts.ping(&format!("-c 5 -i 0.05 -w 20 {}", hosts.server(family)));
             let times = times(&printed);
-            assert_eq!(times.len(), 5, "{printed}");
+            assert!(times.len() >= 5, "{printed}");
             assert!(times.iter().all(|time| *time >= least), "{printed}");
             times
                 .iter()

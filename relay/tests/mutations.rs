@@ -111,7 +111,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "keep more than there is room for",
         file: "state/attach.rs",
-        place: "        @\n    }\n\n    /// Draws",
+        place: "        @\n    }\n",
         right: "most.saturating_sub(stream.tx.kept())",
         wrong: "most.saturating_mul(9)",
     },

@@ -371,14 +371,8 @@ impl Admission {
                 );
                 Ok(())
             }
-            Err(error) => {
-                let code = match error {
-                    NotResumed::Over => CloseCode::Unknown,
-                    NotResumed::TooLate => CloseCode::Superseded,
-                };
-                connection.close(code, &error.to_string());
-                Err(NotAdmitted::Policy(code))
-            }
+            Err(NotResumed::Over) => Err(NotAdmitted::Policy(CloseCode::Unknown)),
+            Err(NotResumed::TooLate) => Err(NotAdmitted::Policy(CloseCode::Moved)),
         }
     }
 

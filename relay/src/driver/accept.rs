@@ -24,7 +24,7 @@ use crate::session::HeaderOutcome;
 use crate::transport::{BoxFuture, RecvHalf, StreamBroken, TransportStream};
 
 /// How many streams may be waiting for their headers; more wait in the transport. A header that
-/// never comes takes one of these places from its own session, until that is over.
+/// never comes takes one of these places from its own session, until its connection is over.
 const MAX_HEADERS: usize = 1024;
 
 /// How long handlers may take to notice that the session is over.
@@ -87,9 +87,8 @@ async fn accept(
                 };
                 let (shared, line, handler) = (shared.clone(), line.clone(), handler.clone());
                 handlers.spawn(async move {
-                    let admitting = admit(&shared, &line, transport);
+                    let admitting = admit(&shared, &line, transport, permit);
                     let admitted = admitting.instrument(shared.span.clone()).await;
-                    drop(permit);
                     if let Some(incoming) = admitted {
                         let span = incoming.stream.span().clone();
                         handler(incoming).instrument(span).await;
@@ -117,10 +116,14 @@ async fn admit(
     shared: &Arc<Shared>,
     line: &Arc<Line>,
     mut transport: TransportStream,
+    place: OwnedSemaphorePermit,
 ) -> Option<Incoming> {
     let read = read_header(transport.recv.as_mut());
     let read = shared.closed().run_until_cancelled(read);
-    let (header, early) = match line.over.run_until_cancelled(read).await?? {
+    let read = line.over.run_until_cancelled(read).await??;
+    // What follows may take as long as the path is slow.
+    drop(place);
+    let (header, early) = match read {
         Ok(read) => read,
         Err(HeaderError::Broken) => {
             transport.recv.stop(ResetCode::Protocol);

@@ -21,9 +21,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.closed().cancelled() => break,
             () = shared.attach_due() => {
-                let line = shared.line();
-                while let Some(id) = shared.with(|session, _| session.poll_attach()) {
-                    let attaching = attach(shared.clone(), line.clone(), id);
+                while let Some((line, id)) = shared.next_attach() {
+                    let attaching = attach(shared.clone(), line, id);
                     moving.spawn(attaching.instrument(shared.span.clone()));
                 }
             }

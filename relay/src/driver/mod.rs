@@ -1,8 +1,9 @@
-//! Runs a session over a connection.
+//! Runs a session over one connection after the other.
 //!
 //! ```text
-//!              ┌─ control task: timers, writes ◀──┐
-//! Connection ──┤  reader task:  control messages ─┼─▶ Shared{SessionState} ◀──▶ Stream ◀──▶ pump
+//! connections, one at a time               ┌─ attach task: moves streams to the next connection
+//!       │      ┌─ control task: timers, writes ◀──┐
+//!       └──────┤  reader task:  control messages ─┼─▶ Shared{SessionState} ◀──▶ Stream ◀──▶ pump
 //!              └─ accept task:  headers ──────────┘        (one lock, one thread)
 //! ```
 //!

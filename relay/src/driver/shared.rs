@@ -1,10 +1,13 @@
 //! What the tasks and streams of a session share: its pure state, who waits for what, its fate.
 
+mod lines;
+mod streams;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -12,14 +15,14 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+pub(super) use streams::{Slot, Waiter};
+
 use super::line::Line;
 use super::reset::Reset;
-use super::stream::MovedReceiver;
-use crate::audit::{Parties, Recording};
+use crate::audit::Parties;
 use crate::metrics::RelayMetrics;
-use crate::proto::{Close, CloseCode, Control, Generation, ResetCode, ServiceInfo, StreamId};
-use crate::session::{Event, Over, Replayed, ResetBy, SessionState, Violation};
-use crate::transport::{ConnectionLost, SendHalf};
+use crate::proto::{Close, CloseCode, ResetCode, ServiceInfo, StreamId};
+use crate::session::{Event, ResetBy, SessionState, Violation};
 
 /// See the module. Only ever locked for the time of a few table look-ups.
 #[derive(Debug)]
@@ -62,29 +65,6 @@ struct Locked {
     armed: Instant,
     /// The session is over and its streams were reset: whatever is opened now is too late.
     all_reset: bool,
-}
-
-/// Who waits for what of a stream whose handle is held.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    sender: Option<Waker>,
-    receiver: Option<Waker>,
-    watcher: Option<Waker>,
-    connected: bool,
-    over: Option<Over>,
-    /// Set once the handle is gone, if the stream is recorded.
-    record: Option<Recording>,
-    /// Halves of a newer transport stream, until the stream's user takes them over.
-    pub(super) moved_sender: Option<(Generation, Box<dyn SendHalf>)>,
-    pub(super) moved_receiver: Option<Box<MovedReceiver>>,
-}
-
-/// Which of a stream's users waits.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Waiter {
-    Sender,
-    Receiver,
-    Watcher,
 }
 
 /// Why a session is over.
@@ -240,148 +220,6 @@ impl Shared {
         }
     }
 
-    /// What the control task of a line writes next, at most about `limit` bytes of it; and the
-    /// deadline after which it must look again.
-    pub(super) fn next_control(
-        &self,
-        line: &Line,
-        out: &mut bytes::BytesMut,
-        limit: usize,
-    ) -> Instant {
-        self.with_locked(|Locked { session, armed, .. }, now| {
-            if !session.is_current(line.attempt) {
-                return now;
-            }
-            session.set_transport_rtt(line.connection.rtt());
-            do_what_is_due(line, session, now);
-            while out.len() < limit {
-                let Some(message) = session.poll_control(now) else {
-                    break;
-                };
-                self.metrics.control_sent(&message);
-                message.encode(out);
-            }
-            // Under the same lock, so that nobody sees an earlier deadline and an older alarm.
-            *armed = session.deadline();
-            *armed
-        })
-    }
-
-    /// Does what is due while nothing can be written; says when something is due again.
-    pub(super) fn keep_time(&self, line: &Line) -> Instant {
-        self.with_locked(|Locked { session, armed, .. }, now| {
-            if session.is_current(line.attempt) {
-                do_what_is_due(line, session, now);
-            }
-            *armed = session.deadline();
-            *armed
-        })
-    }
-
-    pub(super) fn handle_control(&self, line: &Line, message: Control) -> Result<(), Violation> {
-        self.metrics.control_received(&message);
-        let handled = self.on_line(line, |session, now| session.handle_control(message, now));
-        handled.unwrap_or(Ok(()))
-    }
-
-    /// Calls into the pure session for a line, unless that carries the session no more.
-    pub(super) fn on_line<R>(
-        &self,
-        line: &Line,
-        call: impl FnOnce(&mut SessionState, Instant) -> R,
-    ) -> Option<R> {
-        self.with(|session, now| session.is_current(line.attempt).then(|| call(session, now)))
-    }
-
-    // ---- lines ----
-
-    /// The connection that carries the session, or did last.
-    pub(super) fn line(&self) -> Arc<Line> {
-        self.line.borrow().clone()
-    }
-
-    /// The connection that carries the session, as soon as there is one. Cancel-safe.
-    pub(super) async fn connected_line(&self) -> Arc<Line> {
-        let mut lines = self.line.subscribe();
-        let found = lines.wait_for(|line| !line.over.is_cancelled()).await;
-        let found = found.map(|line| line.clone());
-        match found {
-            Ok(line) => line,
-            // The sender is here, so it cannot fail.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
-        !self.line.borrow().over.is_cancelled()
-    }
-
-    /// The session is on this line from now on. `false` if a later attempt came before.
-    pub(super) fn connect(&self, line: &Arc<Line>) -> bool {
-        let connected = self.with_locked(|locked, now| {
-            if self.closed.is_cancelled() || !locked.session.may_connect(line.attempt) {
-                return false;
-            }
-            locked.line.over.cancel();
-            locked.line = line.clone();
-            locked.session.connect(line.attempt, now);
-            locked.wake_all();
-            self.line.send_replace(line.clone());
-            true
-        });
-        if connected {
-            self.suspect.send_replace(false);
-        }
-        connected
-    }
-
-    /// A line was lost; if it carried the session, that waits for the next.
-    pub(super) fn detach(&self, line: &Line) {
-        self.with_locked(|locked, _| {
-            if locked.session.is_current(line.attempt) {
-                let mut wakers = Vec::new();
-                self.disconnect(locked, &mut wakers);
-                wakers.into_iter().for_each(Waker::wake);
-            }
-        });
-        line.over.cancel();
-    }
-
-    fn disconnect(&self, locked: &mut Locked, wake: &mut Vec<Waker>) {
-        locked.session.disconnect(now());
-        locked.line.over.cancel();
-        self.line.send_modify(|_| {});
-        self.suspect.send_replace(true);
-        for slot in locked.slots.values_mut() {
-            wake.extend(slot.take_wakers());
-        }
-    }
-
-    /// Waits until no connection carries the session. Cancel-safe.
-    pub(super) async fn disconnected(&self) {
-        let mut lines = self.line.subscribe();
-        // The sender is here, so it cannot fail.
-        let _ = lines.wait_for(|line| line.over.is_cancelled()).await;
-    }
-
-    /// Judges a session without a connection; says until when that may last.
-    pub(super) fn check_grace(&self) -> Option<Instant> {
-        self.with(|session, now| {
-            let expires = session.expires()?;
-            session.handle_timeout(now);
-            Some(expires)
-        })
-    }
-
-    /// Whether streams outlive their connection.
-    pub(super) fn resumes(&self) -> bool {
-        self.resume
-    }
-
-    pub(super) async fn attach_due(&self) {
-        self.attach_due.notified().await;
-    }
-
     pub(super) fn room(&self) -> tokio::sync::futures::Notified<'_> {
         self.room.notified()
     }
@@ -389,131 +227,6 @@ impl Shared {
     pub(super) fn idle(&self) -> tokio::sync::futures::Notified<'_> {
         self.idle.notified()
     }
-
-    // ---- streams whose handles are held ----
-
-    /// From now on someone holds the stream. Of a session that is over, it is over too.
-    pub(super) fn add_slot(&self, id: StreamId) {
-        let mut locked = self.locked.lock();
-        let over = locked.all_reset.then(|| {
-            let Reset { code, message, by } = self.session_reset();
-            Over::Reset { code, message, by }
-        });
-        let slot = Slot {
-            over,
-            ..Slot::default()
-        };
-        locked.slots.insert(id, slot);
-    }
-
-    /// The handle of a stream was dropped: what was not settled is reset, and `record` made as soon
-    /// as it is known how the stream ended.
-    pub(super) fn drop_slot(&self, id: StreamId, record: Option<Recording>) {
-        self.with(|session, _| session.abandon(id));
-        let mut locked = self.locked.lock();
-        let over = match (locked.slots.get_mut(&id), record) {
-            (Some(slot @ Slot { over: None, .. }), Some(record)) => {
-                slot.record = Some(record);
-                return;
-            }
-            (slot, record) => slot.and_then(|slot| slot.over.take()).zip(record),
-        };
-        locked.slots.remove(&id);
-        drop(locked);
-        if let Some((over, record)) = over {
-            record.end(id, &over);
-        }
-    }
-
-    /// Ready with what `found` finds, or with the reset of the stream; else `waiter` is woken when
-    /// something changes.
-    pub(super) fn poll_stream<T>(
-        &self,
-        id: StreamId,
-        waiter: Waiter,
-        cx: &mut Context<'_>,
-        found: impl FnOnce(&SessionState, &mut Slot) -> Option<T>,
-    ) -> Poll<Result<T, Reset>> {
-        let mut locked = self.locked.lock();
-        let Locked { session, slots, .. } = &mut *locked;
-        let Some(slot) = slots.get_mut(&id) else {
-            return Poll::Ready(Err(self.session_reset()));
-        };
-        match &slot.over {
-            Some(Over::Reset { code, message, by }) => {
-                let (code, message, by) = (*code, message.clone(), *by);
-                return Poll::Ready(Err(Reset { code, message, by }));
-            }
-            Some(Over::Complete) | None => {}
-        }
-        if let Some(found) = found(session, slot) {
-            return Poll::Ready(Ok(found));
-        }
-        slot.wait(waiter, cx);
-        Poll::Pending
-    }
-
-    /// Ready when the acceptor has reached its target.
-    pub(super) fn poll_connected(
-        &self,
-        id: StreamId,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Reset>> {
-        self.poll_stream(id, Waiter::Watcher, cx, |_, slot| {
-            (slot.connected || slot.is_complete()).then_some(())
-        })
-    }
-
-    /// Ready when the stream is over, however.
-    pub(super) fn poll_over(&self, id: StreamId, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
-        self.poll_stream(id, Waiter::Watcher, cx, |_, slot| {
-            slot.is_complete().then_some(())
-        })
-    }
-
-    /// A stream's receiver goes on at another transport stream.
-    pub(super) fn hand_receiver(&self, id: StreamId, moved: MovedReceiver) {
-        self.with_locked(|locked, _| {
-            if let Some(slot) = locked.slots.get_mut(&id) {
-                slot.moved_receiver = Some(Box::new(moved));
-                slot.receiver.take()
-            } else {
-                None
-            }
-        })
-        .into_iter()
-        .for_each(Waker::wake);
-    }
-
-    /// What is to be sent again at `offset`. Once that is nothing, the stream's sender has the half,
-    /// unless its direction has ended.
-    pub(super) fn replayed(
-        &self,
-        id: StreamId,
-        generation: Generation,
-        offset: u64,
-        half: Box<dyn SendHalf>,
-    ) -> (Replayed, Option<Box<dyn SendHalf>>) {
-        let (replayed, half, waker) = self.with_locked(|locked, _| {
-            let replayed = locked.session.replayed(id, generation, offset);
-            match (&replayed, locked.slots.get_mut(&id)) {
-                (Replayed::Everything { finished: false }, Some(slot)) => {
-                    slot.moved_sender = Some((generation, half));
-                    (replayed, None, slot.sender.take())
-                }
-                _ => (replayed, Some(half), None),
-            }
-        });
-        waker.into_iter().for_each(Waker::wake);
-        (replayed, half)
-    }
-
-    /// The half that waits for a stream's sender.
-    pub(super) fn take_sender(&self, id: StreamId) -> Option<(Generation, Box<dyn SendHalf>)> {
-        self.locked.lock().slots.get_mut(&id)?.moved_sender.take()
-    }
-
-    // ---- the session's fate ----
 
     /// Ends the session: every stream is reset, and every task hears of it. The first reason stays.
     pub(super) fn end(&self, by: ClosedBy, close: Close) {
@@ -564,45 +277,6 @@ impl Shared {
             ClosedBy::Local,
             close(violation.close_code(), &violation.to_string()),
         );
-    }
-
-    /// A line was lost, and why. The session waits for the next one, if it may.
-    pub(super) fn lost(&self, line: &Line, lost: ConnectionLost) {
-        let (by, close) = match lost {
-            _ if line.over.is_cancelled() => return,
-            ConnectionLost::ByPeer { code, .. } if self.outlives(code) => return self.detach(line),
-            ConnectionLost::ByPeer { code, message } => (ClosedBy::Peer, close(code, &message)),
-            ConnectionLost::Locally if !self.resume => {
-                (ClosedBy::Local, close(CloseCode::Shutdown, ""))
-            }
-            ConnectionLost::Locally
-            | ConnectionLost::TlsHere { .. }
-            | ConnectionLost::TlsByPeer { .. }
-            | ConnectionLost::TimedOut
-            | ConnectionLost::Reset
-            | ConnectionLost::Other(_)
-                if self.resume =>
-            {
-                self.span.in_scope(
-                    || tracing::info!(%lost, "connection lost, streams wait for the next"),
-                );
-                return self.detach(line);
-            }
-            ConnectionLost::Locally
-            | ConnectionLost::TlsHere { .. }
-            | ConnectionLost::TlsByPeer { .. }
-            | ConnectionLost::TimedOut
-            | ConnectionLost::Reset
-            | ConnectionLost::Other(_) => {
-                (ClosedBy::Network, close(CloseCode::Dead, &lost.to_string()))
-            }
-        };
-        self.end(by, close);
-    }
-
-    /// Whether the session goes on when a connection is closed with this code.
-    fn outlives(&self, code: CloseCode) -> bool {
-        self.resume && matches!(code, CloseCode::Dead | CloseCode::Moved)
     }
 
     pub(super) fn closed(&self) -> &CancellationToken {
@@ -659,39 +333,10 @@ impl Shared {
 }
 
 impl Locked {
-    /// Whoever waits looks for itself.
-    fn wake_all(&mut self) {
-        for slot in self.slots.values_mut() {
-            slot.take_wakers().for_each(Waker::wake);
-        }
-    }
-}
-
-impl Slot {
-    fn wait(&mut self, waiter: Waiter, cx: &mut Context<'_>) {
-        let place = match waiter {
-            Waiter::Sender => &mut self.sender,
-            Waiter::Receiver => &mut self.receiver,
-            Waiter::Watcher => &mut self.watcher,
-        };
-        match place {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *place = Some(cx.waker().clone()),
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.over == Some(Over::Complete)
-    }
-
-    fn take_wakers(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        [
-            self.sender.take(),
-            self.receiver.take(),
-            self.watcher.take(),
-        ]
-        .into_iter()
-        .flatten()
+    /// Who waits for anything of a stream.
+    fn waiting(&mut self) -> Vec<Waker> {
+        let slots = self.slots.values_mut();
+        slots.flat_map(Slot::take_wakers).collect()
     }
 }
 
@@ -701,13 +346,6 @@ pub(super) fn close(code: CloseCode, message: &str) -> Close {
         code,
         message: message.to_owned(),
         retry_after: None,
-    }
-}
-
-fn do_what_is_due(line: &Line, session: &mut SessionState, now: Instant) {
-    if session.deadline() <= now {
-        session.set_acknowledged(line.connection.acknowledgements(), now);
-        session.handle_timeout(now);
     }
 }
 

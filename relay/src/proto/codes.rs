@@ -50,7 +50,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Why a connection, and with it (until sessions outlive them) a session, was closed.
+    /// Why a connection was closed, and with it, but for two of them, a session.
     CloseCode, unknown = Internal {
         /// A planned stop, after draining.
         Shutdown = 0, "shutdown";

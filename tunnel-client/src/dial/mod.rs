@@ -9,11 +9,12 @@ mod race;
 mod tcp;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use certs::{Identity, Role};
 use relay::driver::handshake::{Dialled, Established, HandshakeError};
-use relay::proto::{Close, Hello, WorkerHint};
+use relay::proto::{Close, CloseCode, Hello, WorkerHint};
 use relay::transport::{Connection, ConnectionLost, TransportKind};
 use tokio::time::{Instant, timeout_at};
 
@@ -224,8 +225,13 @@ impl Dialer {
             edge,
             deadline,
         } = connected;
+        let resumes = hello.continues.is_some();
+        let mut given_up = GivenUp(resumes.then(|| dialled.connection().clone()));
         match timeout_at(deadline, dialled.greet(hello)).await {
-            Ok(Ok(established)) => Ok(Reached { established, edge }),
+            Ok(Ok(established)) => {
+                given_up.0 = None;
+                Ok(Reached { established, edge })
+            }
             Ok(Err(error)) => Err(DialError::broken_off(way.address, error)),
             Err(_) => Err(self.timed_out(way)),
         }
@@ -236,6 +242,18 @@ impl Dialer {
             address: way.address,
             timeout: self.timeout,
             over: beneath(way.transport),
+        }
+    }
+}
+
+/// A connection that was to carry a session on. Dropped before it does, it must not end the session
+/// if Hello still arrives.
+struct GivenUp(Option<Arc<dyn Connection>>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.close(CloseCode::Moved, "");
         }
     }
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use relay::Session;
 use tokio::time::{sleep, timeout};
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Patience};
 use super::mend::Course;
 use super::seek::Begun;
 use super::{Keeper, LONGEST_RETRY_AFTER, NotReached};
-use crate::dial::Way;
 use crate::link::DialState;
 
 /// Where new streams go instead of a session.
@@ -28,7 +27,7 @@ impl Keeper {
         loop {
             let leaves = tokio::select! {
                 better = self.seek(course, attempts) => return Next::Better(better),
-                leaves = self.leaves(&course.session, course.way()) => leaves,
+                leaves = self.leaves(course) => leaves,
             };
             if let Some(next) = self.instead(course, leaves, attempts).await {
                 return next;
@@ -38,10 +37,11 @@ impl Keeper {
 
     /// Waits until other edges are known and not this one, until it stops, or until it was lost and has
     /// not come back at once.
-    async fn leaves(&self, session: &Session, way: Way) -> Leaves {
+    async fn leaves(&self, course: &Course) -> Leaves {
+        let session = &course.session;
         let mut watched = self.discovery.watch();
         tokio::select! {
-            Ok(_) = watched.wait_for(|discovered| discovered.has_lost(way.address)) => Leaves::Gone,
+            Ok(_) = watched.wait_for(|discovered| discovered.has_lost(course.way().address)) => Leaves::Gone,
             () = session.peer_draining() => Leaves::Stopping,
             () = stays_detached(session) => Leaves::Lost,
         }
@@ -55,12 +55,14 @@ impl Keeper {
         leaves: Leaves,
         attempts: &mut Attempts,
     ) -> Option<Next> {
-        let (session, way) = (&course.session, course.way());
+        let session = &course.session;
+        let mut patience = Patience::new(&self.backoff);
         session
             .span()
             .in_scope(|| tracing::info!(because = leaves.label(), "another edge is looked for"));
         loop {
             let discovered = self.discovered().await;
+            let way = course.way();
             let is_gone = discovered.has_lost(way.address);
             if leaves == Leaves::Gone && !is_gone
                 || leaves == Leaves::Lost && session.is_connected()
@@ -101,7 +103,7 @@ impl Keeper {
                 Err(NotReached { retry_after }) => retry_after,
             };
             let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
-            sleep(attempts.next_delay().max(asked)).await;
+            sleep(patience.next_delay().max(asked)).await;
         }
     }
 }

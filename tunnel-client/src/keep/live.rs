@@ -125,12 +125,16 @@ impl Keeper {
     /// transport to go to.
     fn options_over(&self, transport: TransportKind) -> SessionOptions {
         let mut options = self.options.clone();
-        options.liveness.full_size = match transport {
+        options.liveness.full_size = self.proves_full_size(transport);
+        options
+    }
+
+    pub(super) fn proves_full_size(&self, transport: TransportKind) -> bool {
+        match transport {
             TransportKind::Quic => self.transports.len() > 1,
             // Where a long packet is lost, whatever follows it waits.
             TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => false,
-        };
-        options
+        }
     }
 
     async fn until_over(

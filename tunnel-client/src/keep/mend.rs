@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use relay::proto::{Close, CloseCode, WorkerHint};
 use relay::{NotResumed, Session};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, Span};
 
 use super::attempts::Patience;
@@ -20,6 +20,9 @@ use crate::dial::{Connected, DialError, Finish, Race, Way};
 /// How long after one round of attempts the next begins beside it: one that began while nothing came
 /// through may not notice that something does.
 const ROUND: Duration = Duration::from_secs(2);
+
+/// How long an edge that was reached may take to answer Hello.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// How many rounds there are at once.
 const ROUNDS: usize = 5;
@@ -85,9 +88,11 @@ impl Keeper {
                 }
                 Some(found) = rounds.next() => {
                     let Some((connected, span)) = found else { continue };
-                    match self.carry_on(course, connected, span).await {
-                        Carried::On => return Duration::ZERO,
-                        Carried::NotYet(wait) => return wait,
+                    // What takes longer is given up: the network may have gone again.
+                    match timeout(ANSWER, self.carry_on(course, connected, span)).await {
+                        Ok(Carried::On) => return Duration::ZERO,
+                        Ok(Carried::NotYet(wait)) => return wait,
+                        Err(_) => {}
                     }
                 }
             }
@@ -154,6 +159,7 @@ impl Keeper {
             return Carried::NotYet(ROUND);
         };
         hello.continues = continues;
+        session.set_full_size(self.proves_full_size(new_way.transport));
         let greeting = self.dialer.greet(connected, hello).instrument(span.clone());
         let resumed = match greeting.await {
             Ok(reached) => session
@@ -207,10 +213,13 @@ impl Keeper {
             | CloseCode::Internal
             | CloseCode::Moved
             | CloseCode::Unknown => {
-                session.give_up(Close {
-                    message: format!("the edge knows it no more: {}", refusal.code),
-                    ..refusal.clone()
-                });
+                // One that has a connection is not ended by what another process at its edge's place says.
+                if !session.is_connected() {
+                    session.give_up(Close {
+                        message: format!("the edge knows it no more: {}", refusal.code),
+                        ..refusal.clone()
+                    });
+                }
                 ROUND
             }
         }

@@ -86,8 +86,10 @@ impl Keeper {
             };
             if goes_on {
                 if connected.edge() == edge && !session.is_suspect() {
-                    // Whatever comes of it is seen above.
-                    let _: Carried = self.carry_on(course, connected, span).await;
+                    // A move is seen above.
+                    if let Carried::NotYet(wait) = self.carry_on(course, connected, span).await {
+                        sleep(wait).await;
+                    }
                 }
                 continue;
             }

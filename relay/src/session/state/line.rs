@@ -49,6 +49,11 @@ impl SessionState {
         }
     }
 
+    /// Whether Pings prove that full-size packets pass, from the next connection on.
+    pub fn set_full_size(&mut self, full_size: bool) {
+        self.config.liveness.full_size = full_size;
+    }
+
     /// The connection that there is was lost. Streams wait for the next one, for the grace at most
     /// since anything was heard; those that cannot are reset.
     pub fn disconnect(&mut self, now: Instant) {

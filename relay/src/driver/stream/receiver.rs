@@ -15,7 +15,7 @@ use crate::session::Violation;
 use crate::transport::{RecvHalf, StreamBroken};
 
 /// The direction from the peer. Dropping it before its end was read, and all of it consumed, resets
-/// the stream with `Cancelled`, even while the [`StreamSender`] is held; what the sender has sent and
+/// the stream with `Cancelled`, even while the [`StreamSender`](super::StreamSender) is held; what the sender has sent and
 /// ended by then reaches the peer first.
 #[derive(Debug)]
 pub struct StreamReceiver {

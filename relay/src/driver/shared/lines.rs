@@ -170,24 +170,14 @@ impl Shared {
             _ if line.over.is_cancelled() => return,
             ConnectionLost::ByPeer { code, .. } if self.outlives(code) => return self.detach(line),
             ConnectionLost::ByPeer { code, message } => (ClosedBy::Peer, close(code, &message)),
-            ConnectionLost::Locally if !self.resume => {
-                (ClosedBy::Local, close(CloseCode::Shutdown, ""))
-            }
-            ConnectionLost::Locally
-            | ConnectionLost::TlsHere { .. }
-            | ConnectionLost::TlsByPeer { .. }
-            | ConnectionLost::TimedOut
-            | ConnectionLost::Reset
-            | ConnectionLost::Other(_)
-                if self.resume =>
-            {
+            lost if self.resume => {
                 self.span.in_scope(
                     || tracing::info!(%lost, "connection lost, streams wait for the next"),
                 );
                 return self.detach(line);
             }
-            ConnectionLost::Locally
-            | ConnectionLost::TlsHere { .. }
+            ConnectionLost::Locally => (ClosedBy::Local, close(CloseCode::Shutdown, "")),
+            ConnectionLost::TlsHere { .. }
             | ConnectionLost::TlsByPeer { .. }
             | ConnectionLost::TimedOut
             | ConnectionLost::Reset

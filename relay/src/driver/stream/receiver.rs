@@ -51,7 +51,7 @@ pub(in crate::driver) struct MovedReceiver {
 enum News {
     /// All has arrived.
     Ended,
-    /// It is on no transport stream, for now.
+    /// It has lost its transport stream, and is not on another yet.
     Detached,
     /// It is on another.
     Moved(Box<MovedReceiver>),

@@ -190,8 +190,8 @@ impl StreamSender {
     }
 }
 
-/// What has become of the transport stream that a sender is on: another, or none for now; `None` if
-/// nothing has.
+/// Whether a sender has left its transport stream, and for which: `Some(None)` between two of them,
+/// `None` if it is where it was.
 fn moved(
     session: &SessionState,
     slot: &mut Slot,

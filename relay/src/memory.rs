@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use crate::session::ProcessBudget;
+use crate::session::SharedBudget;
 
 /// What is assumed where nothing can be read, in bytes.
 const UNKNOWN: u64 = 1 << 30;
 
 /// Half of what the process may use, for the windows of all sessions together.
-pub fn process_budget() -> ProcessBudget {
-    ProcessBudget::new(limit() / 2)
+pub fn process_budget() -> SharedBudget {
+    SharedBudget::new(limit() / 2)
 }
 
 /// Where control groups show their memory limit, and which line of `/proc/self/cgroup` names the

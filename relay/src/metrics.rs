@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::proto::{CloseCode, Control};
-use crate::session::{Over, ProcessBudget, ResetBy};
+use crate::session::{Over, ResetBy, SharedBudget};
 
 /// The counters of a process. Labels are closed sets; nothing a peer says becomes one.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct RelayMetrics {
     streams_over: Family<EndedHow, Counter>,
     streams_moved: Counter,
     resumed: Counter,
+    detached: Gauge,
     control_messages: Family<ControlKind, Counter>,
     violations: Family<Code, Counter>,
     /// Payload handed to the transport.
@@ -57,13 +58,14 @@ struct Code {
 
 impl RelayMetrics {
     /// Registers them all, and how much of `budget` is granted.
-    pub fn register(registry: &mut Registry, budget: Arc<ProcessBudget>) -> Self {
+    pub fn register(registry: &mut Registry, budget: Arc<SharedBudget>) -> Self {
         let metrics = Self {
             sessions: Gauge::default(),
             streams: Family::default(),
             streams_over: Family::default(),
             streams_moved: Counter::default(),
             resumed: Counter::default(),
+            detached: Gauge::default(),
             control_messages: Family::default(),
             violations: Family::default(),
             bytes_sent: Counter::default(),
@@ -98,6 +100,11 @@ impl RelayMetrics {
             metrics.resumed.clone(),
         );
         registry.register(
+            "causeway_sessions_detached",
+            "Live sessions that have lost their connection and wait for the next",
+            metrics.detached.clone(),
+        );
+        registry.register(
             "causeway_control_messages",
             "Control messages, by direction and kind",
             metrics.control_messages.clone(),
@@ -107,7 +114,7 @@ impl RelayMetrics {
             "Connections closed because the peer broke the protocol",
             metrics.violations.clone(),
         );
-        registry.register_collector(Box::new(WindowGrowth(budget)));
+        registry.register_collector(Box::new(Held(budget)));
         registry.register_with_unit(
             "causeway_payload_sent",
             "Payload of streams handed to transports",
@@ -129,9 +136,9 @@ impl RelayMetrics {
         metrics
     }
 
-    pub(crate) fn session_live(&self) -> SessionLive {
+    pub(crate) fn session_live(&self) -> SessionCounted {
         self.sessions.inc();
-        SessionLive(self.sessions.clone())
+        SessionCounted(self.sessions.clone())
     }
 
     pub(crate) fn stream_opened(&self) {
@@ -144,6 +151,12 @@ impl RelayMetrics {
 
     pub(crate) fn session_resumed(&self) {
         self.resumed.inc();
+    }
+
+    /// Counts a session without a connection for as long as that is held.
+    pub(crate) fn session_detached(&self) -> SessionCounted {
+        self.detached.inc();
+        SessionCounted(self.detached.clone())
     }
 
     pub(crate) fn stream_moved(&self) {
@@ -188,11 +201,11 @@ impl RelayMetrics {
     }
 }
 
-/// Counts a session for as long as it is held.
+/// Counts a session, or one without a connection, for as long as it is held.
 #[derive(Debug)]
-pub(crate) struct SessionLive(Gauge);
+pub(crate) struct SessionCounted(Gauge);
 
-impl Drop for SessionLive {
+impl Drop for SessionCounted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -200,17 +213,28 @@ impl Drop for SessionLive {
 
 /// Read at each scrape, because what a session gives back when it ends passes nobody who counts.
 #[derive(Debug)]
-struct WindowGrowth(Arc<ProcessBudget>);
+struct Held(Arc<SharedBudget>);
 
-impl Collector for WindowGrowth {
+impl Collector for Held {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let metric = encoder.encode_descriptor(
-            "causeway_window_growth",
-            "What windows of all sessions are granted beyond their base",
-            Some(&Unit::Bytes),
-            MetricType::Gauge,
-        )?;
-        ConstGauge::new(i64::try_from(self.0.used()).unwrap_or(i64::MAX)).encode(metric)
+        let gauges = [
+            (
+                "causeway_window_growth",
+                "What windows of all sessions are granted, and what is kept, beyond the base of each stream",
+                self.0.used(),
+            ),
+            (
+                "causeway_kept",
+                "Memory that keeps what streams have sent until the other end has consumed it",
+                self.0.kept(),
+            ),
+        ];
+        for (name, help, bytes) in gauges {
+            let metric =
+                encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
+            ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX)).encode(metric)?;
+        }
+        Ok(())
     }
 }
 
@@ -220,20 +244,22 @@ mod tests {
     use crate::session::GrowthBudget;
 
     #[test]
-    fn the_growth_of_windows_is_what_is_granted_at_the_time_of_asking() {
-        let process = Arc::new(ProcessBudget::new(1000));
+    fn what_is_held_is_what_is_held_at_the_time_of_asking() {
+        let process = Arc::new(SharedBudget::new(1000));
         let mut registry = Registry::default();
         RelayMetrics::register(&mut registry, process.clone());
-        let said = |value: u64| {
+        let said = |growth: u64, kept: u64| {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-            text.contains(&format!("\ncauseway_window_growth_bytes {value}\n"))
+            text.contains(&format!("\ncauseway_window_growth_bytes {growth}\n"))
+                && text.contains(&format!("\ncauseway_kept_bytes {kept}\n"))
         };
-        assert!(said(0));
+        assert!(said(0, 0));
         let mut session = GrowthBudget::new(500, process);
         session.take(300);
-        assert!(said(300));
+        session.count_kept(0, 700);
+        assert!(said(300, 700));
         drop(session);
-        assert!(said(0));
+        assert!(said(0, 0));
     }
 }

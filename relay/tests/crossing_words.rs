@@ -13,7 +13,7 @@ use relay::proto::{
     Attempt, Caller, Control, Generation, Limits, Open, Opener, ResetCode, StreamId,
 };
 use relay::session::{
-    Event, HeaderOutcome, LivenessConfig, Over, ProcessBudget, SessionConfig, SessionState,
+    Event, HeaderOutcome, LivenessConfig, Over, SessionConfig, SessionState, SharedBudget,
 };
 
 fn end(side: Opener, now: Instant) -> SessionState {
@@ -28,7 +28,7 @@ fn end(side: Opener, now: Instant) -> SessionState {
         peer: limits,
         stream_window: 200,
         growth_budget: 1000,
-        process_budget: Arc::new(ProcessBudget::new(1000)),
+        shared_budget: Arc::new(SharedBudget::new(1000)),
         liveness: LivenessConfig::default(),
         seed: 1,
         attempt: Attempt(1),

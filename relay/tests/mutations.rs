@@ -109,6 +109,20 @@ const MUTATIONS: &[Mutation] = &[
         wrong: "u64::MAX",
     },
     Mutation {
+        name: "keep what the other end does not",
+        file: "state/attach.rs",
+        place: "if @ {\n            stream.make_fleeting",
+        right: "stream.resumable && !answer.resumable",
+        wrong: "false",
+    },
+    Mutation {
+        name: "let go of what is being sent again",
+        file: "tx.rs",
+        place: "if @ {\n            self.replay = None;",
+        right: "self.replayed.is_none()",
+        wrong: "true",
+    },
+    Mutation {
         name: "keep more than there is room for",
         file: "state/attach.rs",
         place: "        @\n    }\n",
@@ -193,6 +207,7 @@ const PROOFS: &[&str] = &[
     "crossings::",
     "credit::",
     "cuts::",
+    "declined::",
     "properties::",
     "simulation::the_same_seed",
 ];

@@ -15,7 +15,7 @@ use relay::proto::{
     Attempt, Caller, Control, Generation, Limits, Open, Opener, ResetCode, StreamId,
 };
 use relay::session::{
-    Event, HeaderOutcome, LivenessConfig, Over, ProcessBudget, SessionConfig, SessionState,
+    Event, HeaderOutcome, LivenessConfig, Over, SessionConfig, SessionState, SharedBudget,
 };
 
 const MAX_STREAMS: u32 = 4;
@@ -64,7 +64,7 @@ struct Direction {
 
 struct End {
     state: SessionState,
-    process: Arc<ProcessBudget>,
+    process: Arc<SharedBudget>,
     /// Streams that this end knows, and how each ended.
     streams: BTreeMap<StreamId, Option<Over>>,
     /// By stream: what this end sends.
@@ -102,14 +102,14 @@ impl Pair {
             grace: Duration::from_secs(1),
         };
         let end = |side| {
-            let process = Arc::new(ProcessBudget::new(300));
+            let process = Arc::new(SharedBudget::new(300));
             let config = SessionConfig {
                 side,
                 local: limits,
                 peer: limits,
                 stream_window: 200,
                 growth_budget: 250,
-                process_budget: process.clone(),
+                shared_budget: process.clone(),
                 liveness: LivenessConfig {
                     dead: Duration::from_secs(1_000_000),
                     idle_dead: Duration::from_secs(1_000_000),

@@ -131,6 +131,14 @@ impl Exposes {
         self.news.subscribe()
     }
 
+    /// Whether streams for this service outlive their connection. What is not exposed has none.
+    pub(crate) fn resumes(&self, service: &ServiceName) -> bool {
+        let table = self.table.borrow();
+        table
+            .get(service)
+            .is_some_and(|exposed| exposed.origin.settings().resume)
+    }
+
     /// Connects a stream of the edge to what it names, if it is on the list. The future lives as long
     /// as the stream, so its size counts: what only some streams need is in boxes of its own.
     pub(crate) async fn serve(self: Arc<Self>, incoming: Incoming, arrival: hello::Arrival) {

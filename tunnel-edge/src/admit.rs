@@ -20,7 +20,8 @@ use tracing::Instrument;
 use crate::clusters::{Admitted as Entered, Clusters};
 use crate::metrics::EdgeMetrics;
 use crate::registry::{Entry, NotRegistered, Registry};
-use crate::upstream::Upstreams;
+use crate::tenant_budgets::TenantBudgets;
+use crate::upstream::{OfClient, Upstreams};
 
 /// When a client that was refused for want of room may come back.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
@@ -49,6 +50,7 @@ pub(crate) struct Admission {
     pub(crate) instance: Instance,
     pub(crate) limits: Limits,
     pub(crate) options: SessionOptions,
+    pub(crate) budgets: TenantBudgets,
     /// Where clients reach this edge, and every edge; changes with the configuration.
     pub(crate) told: watch::Receiver<ToldEdges>,
     pub(crate) handshake_timeout: Duration,
@@ -170,13 +172,11 @@ impl Admission {
         self.metrics.handshake("admitted");
         let handler = self.handler(&cluster);
         let hello = established.hello.clone();
-        let session = Session::start(
-            established,
-            self.options.clone(),
-            &cluster.to_string(),
-            worker,
-            handler,
-        );
+        let options = SessionOptions {
+            shared_budget: self.budgets.of(&cluster.tenant),
+            ..self.options.clone()
+        };
+        let session = Session::start(established, options, &cluster.to_string(), worker, handler);
         let span = session.span().clone();
         self.live(session, hello, cluster, certificate_expires)
             .instrument(span)
@@ -378,10 +378,9 @@ impl Admission {
 
     /// Streams of this client go to upstreams.
     fn handler(&self, cluster: &ClusterId) -> StreamHandler {
-        let (upstreams, cluster) = (self.upstreams.clone(), cluster.clone());
-        Arc::new(move |incoming| {
-            let (upstreams, cluster) = (upstreams.clone(), cluster.clone());
-            Box::pin(async move { upstreams.serve(&cluster, incoming).await })
+        Arc::new(OfClient {
+            upstreams: self.upstreams.clone(),
+            cluster: cluster.clone(),
         })
     }
 }

@@ -29,6 +29,7 @@ mod registry;
 mod reset_key;
 mod run;
 mod status;
+mod tenant_budgets;
 mod upstream;
 mod whole_file;
 

@@ -39,6 +39,7 @@ use crate::metrics::EdgeMetrics;
 use crate::registry::Registry;
 use crate::reset_key::{self, ResetKeyError};
 use crate::status::Status;
+use crate::tenant_budgets::TenantBudgets;
 use crate::upstream::Upstreams;
 
 /// How long callers may take to be reset after their streams were.
@@ -208,6 +209,7 @@ pub async fn run(
         edge: name.to_string(),
         instance,
         limits: limits(&config.session),
+        budgets: TenantBudgets::new(budget.clone(), config.tenant_budget),
         options: SessionOptions::new(&config.session, budget, relay_metrics, audit.clone()),
         told: told.subscribe(),
         handshake_timeout: config.session.handshake_timeout,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use certs::ClusterId;
 use parking_lot::Mutex;
+use relay::driver::HandleStreams;
 use relay::origin::{Origin, Served};
+use relay::transport::BoxFuture;
 use relay::{Incoming, ResetCode, ServiceName, Stream};
 use tokio_util::sync::CancellationToken;
 
@@ -139,5 +141,26 @@ impl Reachable {
             origin: Arc::new(origin),
             withdrawn: CancellationToken::new(),
         })
+    }
+}
+
+/// Takes the streams of one client.
+#[derive(Debug)]
+pub(crate) struct OfClient {
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) cluster: ClusterId,
+}
+
+impl HandleStreams for OfClient {
+    fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()> {
+        let (upstreams, cluster) = (self.upstreams.clone(), self.cluster.clone());
+        Box::pin(async move { upstreams.serve(&cluster, incoming).await })
+    }
+
+    fn resumes(&self, service: &ServiceName) -> bool {
+        let table = self.upstreams.table.lock();
+        table
+            .get(service)
+            .is_some_and(|reachable| reachable.upstream.origin.resume)
     }
 }

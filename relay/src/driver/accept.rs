@@ -18,7 +18,8 @@ use super::stream::{MovedReceiver, Stream, StreamHandle};
 use super::{span, surface_panic};
 use crate::audit::Entry;
 use crate::proto::{
-    CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, StreamAnswer, StreamHeader,
+    CloseCode, FrameBuffer, MAX_HEADER_FRAME, Open, ResetCode, ServiceName, StreamAnswer,
+    StreamHeader,
 };
 use crate::session::HeaderOutcome;
 use crate::transport::{BoxFuture, RecvHalf, StreamBroken, TransportStream};
@@ -39,9 +40,30 @@ pub struct Incoming {
     pub stream: Stream,
 }
 
-/// Takes each stream that the peer opens, in a task of its own on the session's worker and within
-/// the stream's span.
-pub type StreamHandler = Arc<dyn Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync>;
+/// What takes the streams that the peer opens. Any function that takes an [`Incoming`] is one.
+pub trait HandleStreams: Send + Sync {
+    /// Serves a stream, in a task of its own on the session's worker and within the stream's span.
+    fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()>;
+
+    /// Whether a stream for `service` may outlive its connection, if its opener wants that. Asked
+    /// once, before [`Self::serve`].
+    fn resumes(&self, service: &ServiceName) -> bool {
+        let _ = service;
+        true
+    }
+}
+
+impl<F> HandleStreams for F
+where
+    F: Fn(Incoming) -> BoxFuture<'static, ()> + Send + Sync,
+{
+    fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()> {
+        self(incoming)
+    }
+}
+
+/// What takes a session's streams.
+pub type StreamHandler = Arc<dyn HandleStreams>;
 
 /// Accepts from every connection of the session until that is over, then waits for the handlers.
 pub(super) async fn run(shared: Arc<Shared>, handler: StreamHandler) {
@@ -87,11 +109,11 @@ async fn accept(
                 };
                 let (shared, line, handler) = (shared.clone(), line.clone(), handler.clone());
                 handlers.spawn(async move {
-                    let admitting = admit(&shared, &line, transport, permit);
+                    let admitting = admit(&shared, &line, handler.as_ref(), transport, permit);
                     let admitted = admitting.instrument(shared.span.clone()).await;
                     if let Some(incoming) = admitted {
                         let span = incoming.stream.span().clone();
-                        handler(incoming).instrument(span).await;
+                        handler.serve(incoming).instrument(span).await;
                     }
                 });
             }
@@ -115,6 +137,7 @@ async fn next_stream(
 async fn admit(
     shared: &Arc<Shared>,
     line: &Arc<Line>,
+    handler: &dyn HandleStreams,
     mut transport: TransportStream,
     place: OwnedSemaphorePermit,
 ) -> Option<Incoming> {
@@ -123,7 +146,7 @@ async fn admit(
     let read = line.over.run_until_cancelled(read).await??;
     // What follows may take as long as the path is slow.
     drop(place);
-    let (header, early) = match read {
+    let (mut header, early) = match read {
         Ok(read) => read,
         Err(HeaderError::Broken) => {
             transport.recv.stop(ResetCode::Protocol);
@@ -134,6 +157,9 @@ async fn admit(
             return None;
         }
     };
+    if let StreamHeader::Open(open) = &mut header {
+        open.resumable = open.resumable && handler.resumes(&open.service);
+    }
     let outcome = shared.on_line(line, |session, now| match &header {
         StreamHeader::Open(open) => session.handle_open(open, now),
         StreamHeader::Attach(attach) => session.handle_attach(attach),

@@ -69,6 +69,7 @@ async fn keep_for_grace(shared: &Shared) -> Infallible {
     loop {
         shared.disconnected().await;
         if let Some(expires) = shared.check_grace() {
+            let _counted = shared.metrics.session_detached();
             tokio::select! {
                 _ = shared.connected_line() => {}
                 () = tokio::time::sleep_until(expires.into()) => {}

@@ -24,7 +24,7 @@ mod shared;
 mod span;
 mod stream;
 
-pub use accept::{Incoming, StreamHandler};
+pub use accept::{HandleStreams, Incoming, StreamHandler};
 pub use io::StreamIo;
 pub use reset::Reset;
 pub use session::{

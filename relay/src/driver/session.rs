@@ -123,7 +123,7 @@ impl Session {
                 peer,
                 stream_window: options.stream_window,
                 growth_budget: options.growth_budget,
-                process_budget: options.process_budget,
+                shared_budget: options.shared_budget,
                 liveness: options.liveness,
                 seed: rand::random(),
                 attempt: ack.attempt,

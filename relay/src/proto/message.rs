@@ -303,4 +303,7 @@ pub struct StreamAnswer {
     pub received: u64,
     /// The offset of the first byte behind this answer; 0 for a new stream.
     pub start: u64,
+    /// Whether the acceptor lets the stream outlive its connection. Means nothing if the header did
+    /// not ask for it.
+    pub resumable: bool,
 }

@@ -206,6 +206,7 @@ impl StreamAnswer {
             generation: Generation(m.generation),
             received: m.received,
             start: m.start,
+            resumable: m.resumable,
         })
     }
 
@@ -218,6 +219,7 @@ impl StreamAnswer {
                 generation: self.generation.0,
                 received: self.received,
                 start: self.start,
+                resumable: self.resumable,
             },
         );
     }

@@ -24,7 +24,7 @@ mod stream;
 mod tx;
 mod violation;
 
-pub use budget::{GrowthBudget, ProcessBudget};
+pub use budget::{GrowthBudget, SharedBudget};
 pub use liveness::{Liveness, LivenessConfig, Verdict};
 pub use rx::{AckUrgency, StreamRx};
 pub use state::{

@@ -15,11 +15,22 @@ const BLOCK: usize = 16 * 1024;
 pub(super) struct Replay {
     /// The offset of the first byte.
     start: u64,
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     /// Copied, after all of `chunks`.
     tail: BytesMut,
-    /// Of `chunks` and `tail` together.
+    /// How much of `tail` was trimmed.
+    tail_start: usize,
+    /// Bytes in `chunks` and `tail` together.
     kept: u64,
+    /// The memory behind all of `chunks`, in bytes.
+    behind_chunks: u64,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    /// How much memory it keeps, however much of it was trimmed.
+    capacity: u64,
 }
 
 impl Replay {
@@ -28,12 +39,17 @@ impl Replay {
         self.kept
     }
 
+    /// How much memory that takes, in bytes: trimming frees whole chunks only.
+    pub(super) fn held(&self) -> u64 {
+        self.behind_chunks + self.tail.capacity() as u64
+    }
+
     /// Adds what is sent next.
     pub(super) fn push(&mut self, chunk: &Bytes) {
         self.kept += chunk.len() as u64;
         if chunk.len() >= SHARED {
             self.close_tail();
-            self.chunks.push_back(chunk.clone());
+            self.push_chunk(chunk.clone(), chunk.len() as u64);
             return;
         }
         if self.tail.len() + chunk.len() > BLOCK {
@@ -48,40 +64,48 @@ impl Replay {
         self.start += count;
         self.kept -= count;
         while let Some(chunk) = self.chunks.front_mut() {
-            let taken = count.min(chunk.len() as u64);
-            chunk.advance(taken as usize);
+            let taken = count.min(chunk.bytes.len() as u64);
+            chunk.bytes.advance(taken as usize);
             count -= taken;
-            if !chunk.is_empty() {
+            if !chunk.bytes.is_empty() {
                 return;
             }
+            self.behind_chunks -= chunk.capacity;
             self.chunks.pop_front();
         }
-        self.tail.advance(count as usize);
-        if self.tail.is_empty() {
+        self.tail_start += count as usize;
+        if self.tail_start == self.tail.len() {
             // An idle stream holds no block.
-            self.tail = BytesMut::new();
+            (self.tail, self.tail_start) = (BytesMut::new(), 0);
         }
     }
 
     /// A piece that begins at `offset`; `None` at the end, and for what is not kept any more.
     pub(super) fn piece_at(&self, offset: u64) -> Option<Bytes> {
         let mut skip = offset.checked_sub(self.start)?;
-        for chunk in &self.chunks {
+        for Chunk { bytes: chunk, .. } in &self.chunks {
             let length = chunk.len() as u64;
             if skip < length {
                 return Some(chunk.slice(skip as usize..));
             }
             skip -= length;
         }
-        let rest = self.tail.get(skip as usize..)?;
+        let rest = self.tail.get(self.tail_start + skip as usize..)?;
         (!rest.is_empty()).then(|| Bytes::copy_from_slice(rest))
     }
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
             let tail = std::mem::take(&mut self.tail);
-            self.chunks.push_back(tail.freeze());
+            let capacity = tail.capacity() as u64;
+            let rest = tail.freeze().slice(std::mem::take(&mut self.tail_start)..);
+            self.push_chunk(rest, capacity);
         }
+    }
+
+    fn push_chunk(&mut self, bytes: Bytes, capacity: u64) {
+        self.behind_chunks += capacity;
+        self.chunks.push_back(Chunk { bytes, capacity });
     }
 }
 
@@ -114,7 +138,21 @@ mod tests {
         assert!(replay.chunks.len() < 3, "{} chunks", replay.chunks.len());
         assert_eq!(replay.kept(), (SHARED + 5000) as u64);
         replay.trim(u64::MAX);
-        assert_eq!((replay.kept(), replay.tail.capacity()), (0, 0));
+        assert_eq!((replay.kept(), replay.held()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_trimmed_is_held_until_all_of_its_chunk_is() {
+        let mut replay = Replay::default();
+        replay.push(&Bytes::from(vec![7; SHARED]));
+        replay.push(&Bytes::from(vec![8; SHARED]));
+        replay.trim(SHARED as u64 - 1);
+        assert_eq!(
+            (replay.kept(), replay.held()),
+            (SHARED as u64 + 1, 2 * SHARED as u64)
+        );
+        replay.trim(SHARED as u64);
+        assert_eq!(replay.held(), SHARED as u64);
     }
 
     proptest! {
@@ -134,6 +172,9 @@ mod tests {
                 // A late word trims nothing.
                 replay.trim(trimmed as u64 / 2);
                 prop_assert_eq!(replay.kept(), (sent.len() - trimmed) as u64);
+                let chunks = replay.chunks.len() as u64;
+                prop_assert!(replay.held() >= replay.kept());
+                prop_assert!(replay.held() <= replay.kept() + (chunks + 1) * (2 * BLOCK + SHARED) as u64);
             }
             let from = trimmed + ((sent.len() - trimmed) as f64 * from) as usize;
             prop_assert_eq!(&read_from(&replay, from as u64)[..], &sent[from..]);

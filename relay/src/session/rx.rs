@@ -230,14 +230,14 @@ mod tests {
 
     use super::*;
     use crate::proto::Opener;
-    use crate::session::ProcessBudget;
+    use crate::session::SharedBudget;
 
     const RTT: Duration = Duration::from_millis(10);
     const CAP: u64 = 1000;
 
     fn direction(base: u32) -> (StreamRx, GrowthBudget, Instant) {
         let now = Instant::now();
-        let process = Arc::new(ProcessBudget::new(1_000_000));
+        let process = Arc::new(SharedBudget::new(1_000_000));
         let id = StreamId::new(Opener::Initiator, 0);
         (
             StreamRx::new(id, base, now),

@@ -53,7 +53,9 @@ pub(super) struct LiveStream {
     pub(super) resumable: bool,
     /// Our own header, until the peer has shown that it knows the stream.
     pub(super) header: Option<Box<Open>>,
-    /// What is drawn from the budget for what is kept beyond the base, in bytes.
+    /// How much memory was counted for what is kept, in bytes.
+    pub(super) held: u64,
+    /// What is drawn from the budget for what of that is beyond the base, in bytes.
     pub(super) drawn: u64,
 }
 
@@ -103,6 +105,7 @@ impl LiveStream {
             generation: Generation(0),
             resumable: false,
             header: None,
+            held: 0,
             drawn: 0,
         }
     }
@@ -111,6 +114,12 @@ impl LiveStream {
     pub(super) fn make_resumable(&mut self) {
         self.resumable = true;
         self.tx.keep();
+    }
+
+    /// It ends with its connection, since the other end keeps nothing of it.
+    pub(super) fn make_fleeting(&mut self) {
+        self.resumable = false;
+        self.tx.keep_no_more();
     }
 
     /// Whether bytes may still have to be moved one way or the other.

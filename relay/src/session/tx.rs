@@ -28,6 +28,8 @@ pub struct StreamTx {
     replay: Option<Replay>,
     /// How far it is sent again, while it is.
     replayed: Option<u64>,
+    /// What is kept is let go of as soon as it was sent again.
+    keeps_no_more: bool,
 }
 
 /// ```text
@@ -54,6 +56,7 @@ impl StreamTx {
             sent_at: now,
             replay: None,
             replayed: None,
+            keeps_no_more: false,
         }
     }
 
@@ -63,9 +66,27 @@ impl StreamTx {
         self.replay.get_or_insert_default();
     }
 
+    /// Keeps nothing any more but what is being sent again.
+    pub fn keep_no_more(&mut self) {
+        self.keeps_no_more = true;
+        if self.replayed.is_none() {
+            self.replay = None;
+        }
+    }
+
+    /// Keeps nothing: the stream is over.
+    pub fn forget(&mut self) {
+        self.replay = None;
+    }
+
     /// How many bytes are kept.
     pub fn kept(&self) -> u64 {
         self.replay.as_ref().map_or(0, Replay::kept)
+    }
+
+    /// How much memory that takes, in bytes.
+    pub fn held(&self) -> u64 {
+        self.replay.as_ref().map_or(0, Replay::held)
     }
 
     /// What was sent again on a transport stream that is gone does not count.
@@ -80,8 +101,10 @@ impl StreamTx {
         let replay = self.replay.as_mut()?;
         let piece = replay.piece_at(offset);
         self.replayed = piece.is_some().then_some(offset);
-        if piece.is_none() {
-            replay.trim(self.consumed);
+        match piece {
+            Some(_) => {}
+            None if self.keeps_no_more => self.replay = None,
+            None => replay.trim(self.consumed),
         }
         piece
     }

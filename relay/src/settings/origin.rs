@@ -18,6 +18,7 @@ pub const ORIGIN_KEYS: &[&str] = &[
     "idle_timeout",
     "keepalive",
     "proxy_protocol",
+    "resume",
 ];
 
 /// How the process behind a service is reached.
@@ -34,6 +35,9 @@ pub struct OriginSettings {
     pub keepalive: Option<Duration>,
     /// Whether a connection begins by saying whose it is.
     pub announce: Announce,
+    /// Whether streams outlive their connection. Default yes. Without it neither end keeps what was sent, at most
+    /// `stream_window` for each direction of a stream, and a lost connection resets the streams that it carried.
+    pub resume: bool,
 }
 
 /// Whether a connection to a target begins by saying whose it is.
@@ -104,6 +108,7 @@ impl OriginSettings {
             idle_timeout,
             keepalive,
             announce: announce.unwrap_or_default(),
+            resume: section.flag("resume").unwrap_or(true),
         })
     }
 }

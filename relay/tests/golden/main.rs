@@ -56,16 +56,24 @@ fn headers() {
 #[test]
 fn answers() {
     let vectors = vectors(include_str!("../vectors/answer.txt"));
-    let answer = |stream, generation, received, start| StreamAnswer {
+    let new = |stream| StreamAnswer {
         stream,
-        generation: Generation(generation),
-        received,
-        start,
+        generation: Generation(0),
+        received: 0,
+        start: 0,
+        resumable: false,
+    };
+    let moved = StreamAnswer {
+        stream: r(0),
+        generation: Generation(1),
+        received: 12288,
+        start: 70000,
+        resumable: true,
     };
     let values = [
-        ("answer", answer(r(0), 0, 0, 0)),
-        ("answer-to-i0", answer(i(0), 0, 0, 0)),
-        ("answer-to-attach", answer(r(0), 1, 12288, 70000)),
+        ("answer", new(r(0))),
+        ("answer-to-i0", new(i(0))),
+        ("answer-to-attach", moved),
     ];
     for (name, value) in values {
         let bytes = &vectors[name];

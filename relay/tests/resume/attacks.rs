@@ -84,6 +84,7 @@ fn an_honest_attachment_goes_on_from_what_was_received() {
         generation: Generation(1),
         received: 10,
         start: 6,
+        resumable: true,
     };
     let moved = HeaderOutcome::Moved { answer, skip: 6 };
     assert_eq!(victim.attach(|_| ()), Ok(moved));
@@ -201,10 +202,11 @@ fn nobody_attaches_what_ends_with_its_connection() {
         received: 0,
         start: 0,
     };
-    Victim::is_refused(
+    assert_eq!(
         victim.state.handle_attach(&attach),
-        "attached, but not resumable",
+        Ok(HeaderOutcome::TooLate)
     );
+    assert_eq!(victim.state.generation(id), Some(Generation(0)));
     // Moved, it is over.
     assert_eq!(
         victim.attach(|it| it.stream = id),
@@ -307,6 +309,7 @@ fn an_answer_from_elsewhere_is_refused() {
             generation,
             received: 4,
             start: 0,
+            resumable: true,
         };
         change(&mut answer);
         opener.state.handle_answer(id, generation, &answer)

@@ -90,7 +90,14 @@ pub(crate) fn check_always(ends: &mut [End; 2], sizes: &Sizes, lost: bool) {
             "more than the budget: {used}"
         );
         assert_eq!(end.process.used(), used);
+        assert_eq!(end.process.kept(), end.state.kept());
         let live = end.streams.values().filter(|it| it.over.is_none());
+        let kept: u64 = live.clone().map(kept).sum();
+        assert!(
+            kept <= end.state.kept(),
+            "{kept} bytes kept, {} of memory counted",
+            end.state.kept()
+        );
         let held: u64 = live
             .map(|stream| beyond_base(stream, sizes.base.into()))
             .sum();
@@ -119,7 +126,8 @@ pub(crate) fn check_always(ends: &mut [End; 2], sizes: &Sizes, lost: bool) {
                 Over::Reset { code, .. } => {
                     let given_up = here.given_up || there.is_some_and(|it| it.given_up);
                     let expired = ends.iter().any(|end| end.expired);
-                    let cannot_move = lost && !here.resumable;
+                    let can_move = here.resumable && there.is_none_or(|it| it.resumable);
+                    let cannot_move = lost && !can_move;
                     let explained = given_up || expired || cannot_move;
                     assert!(explained, "{id}: reset by {code} and nobody wanted it");
                 }
@@ -128,20 +136,24 @@ pub(crate) fn check_always(ends: &mut [End; 2], sizes: &Sizes, lost: bool) {
     }
 }
 
+/// What a stream keeps at least of what it has sent.
+fn kept(stream: &Stream) -> u64 {
+    if stream.resumable && !stream.given_up {
+        stream.written - stream.words.heard_consumed
+    } else {
+        0
+    }
+}
+
 /// What a stream may hold of what it has sent, and what it has granted, beyond the base.
 fn beyond_base(stream: &Stream, base: u64) -> u64 {
     let Words {
-        heard_consumed,
         said_consumed,
         said_limit,
         heard_released,
         ..
     } = stream.words;
-    let kept = if stream.resumable && !stream.given_up {
-        (stream.written - heard_consumed).saturating_sub(base)
-    } else {
-        0
-    };
+    let kept = kept(stream).saturating_sub(base);
     let ended = stream.words.said_end;
     let granted = if ended {
         0
@@ -165,6 +177,7 @@ impl World {
     pub(crate) fn check_settled(&self) {
         for end in &self.ends {
             assert_eq!(end.process.used(), 0, "what was granted has come back");
+            assert_eq!(end.process.kept(), 0, "what was kept is let go of");
             for (id, stream) in &end.streams {
                 assert!(stream.over.is_some(), "{id} never ended");
             }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use relay::proto::{Opener, ResetCode, StreamHeader, StreamId};
-use relay::session::{Event, ProcessBudget, Replayed, SessionConfig, SessionState};
+use relay::session::{Event, Replayed, SessionConfig, SessionState, SharedBudget};
 
 use crate::link::Connection;
 use crate::stream::{Reader, Stream, Words, byte, header, open_transport};
@@ -18,7 +18,7 @@ use crate::stream::{Reader, Stream, Words, byte, header, open_transport};
 pub(crate) struct End {
     pub(crate) side: usize,
     pub(crate) state: SessionState,
-    pub(crate) process: Arc<ProcessBudget>,
+    pub(crate) process: Arc<SharedBudget>,
     /// The connection that carries the session.
     pub(crate) line: Option<usize>,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
@@ -38,7 +38,7 @@ impl End {
                 Opener::Initiator => 0,
                 Opener::Responder => 1,
             },
-            process: config.process_budget.clone(),
+            process: config.shared_budget.clone(),
             state: SessionState::new(config, now),
             line: Some(0),
             streams: BTreeMap::new(),

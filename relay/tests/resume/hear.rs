@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use relay::proto::{Control, StreamAnswer, StreamHeader, StreamId};
+use relay::proto::{Control, Open, StreamAnswer, StreamHeader, StreamId};
 use relay::session::{HeaderOutcome, Violation};
 
 use crate::end::End;
 use crate::link::Connection;
-use crate::stream::{Place, Reader, Stream, Writer, byte};
+use crate::stream::{Place, Reader, Stream, Writer, byte, is_declined};
 
 impl End {
     /// Bytes of the other end's control stream.
@@ -75,7 +75,14 @@ impl End {
         now: Instant,
     ) -> Result<(), Violation> {
         let (outcome, resumable) = match header {
-            StreamHeader::Open(open) => (self.state.handle_open(open, now)?, open.resumable),
+            StreamHeader::Open(open) => {
+                let resumable = open.resumable && !is_declined(open.stream);
+                let open = Open {
+                    resumable,
+                    ..open.clone()
+                };
+                (self.state.handle_open(&open, now)?, resumable)
+            }
             StreamHeader::Attach(attach) => (self.state.handle_attach(attach)?, true),
         };
         let (answer, skip) = match outcome {
@@ -135,6 +142,7 @@ impl End {
             bytes = reader.answer.take().unwrap().into_rest();
             let answer = StreamAnswer::decode(frame).unwrap();
             self.state.handle_answer(id, reader.generation, &answer)?;
+            stream.resumable &= answer.resumable;
         }
         let known = reader.skip.min(bytes.len() as u64);
         reader.skip -= known;

@@ -10,6 +10,7 @@ mod checks;
 mod credit;
 mod crossings;
 mod cuts;
+mod declined;
 mod end;
 mod exploration;
 mod hear;

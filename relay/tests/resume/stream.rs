@@ -93,6 +93,11 @@ pub(crate) fn header(stream: StreamId, resumable: bool) -> Open {
     }
 }
 
+/// Whether the acceptor of a stream lets it end with its connection, though its opener would not.
+pub(crate) fn is_declined(id: StreamId) -> bool {
+    id.index() % 3 == 2
+}
+
 impl Stream {
     pub(crate) fn new(resumable: bool, base: u32) -> Self {
         let base = base.into();

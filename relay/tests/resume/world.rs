@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use relay::proto::{Attempt, Limits, Opener, StreamId};
-use relay::session::{ProcessBudget, SessionConfig};
+use relay::session::{SessionConfig, SharedBudget};
 
 use crate::checks::{check_always, check_said};
 use crate::end::End;
@@ -44,7 +44,7 @@ impl World {
                 peer: limits,
                 stream_window: sizes.window,
                 growth_budget: budget,
-                process_budget: Arc::new(ProcessBudget::new(budget)),
+                shared_budget: Arc::new(SharedBudget::new(budget)),
                 liveness: sizes.liveness,
                 seed: 1,
                 attempt,

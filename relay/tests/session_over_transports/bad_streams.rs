@@ -43,6 +43,7 @@ fn answer(stream: StreamId) -> Bytes {
         generation: Generation(0),
         received: 0,
         start: 0,
+        resumable: false,
     }
     .encode(&mut out);
     out.freeze()

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use relay::driver::SessionOptions;
 use relay::driver::handshake::{Established, HandshakeError, initiate, respond};
+use relay::driver::{HandleStreams, SessionOptions};
 use relay::metrics::RelayMetrics;
 use relay::proto::{
     AppProtocol, Attempt, Caller, Features, Hello, HelloAck, Instance, Limits, SOFTWARE,
     ServiceInfo, SessionId, VersionRange,
 };
-use relay::session::{LivenessConfig, ProcessBudget};
-use relay::transport::{Connection, SessionBounds, TransportKind};
-use relay::{CloseCode, Incoming, OpenRequest, Session, Stream, WorkerHandle, Workers};
+use relay::session::{LivenessConfig, SharedBudget};
+use relay::transport::{BoxFuture, Connection, SessionBounds, TransportKind};
+use relay::{
+    CloseCode, Incoming, OpenRequest, ServiceName, Session, Stream, WorkerHandle, Workers,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -70,7 +72,7 @@ impl Setup {
 pub(crate) struct End {
     pub(crate) session: Session,
     pub(crate) incoming: mpsc::Receiver<Incoming>,
-    pub(crate) budget: Arc<ProcessBudget>,
+    pub(crate) budget: Arc<SharedBudget>,
 }
 
 impl End {
@@ -363,7 +365,7 @@ impl Pair {
 }
 
 fn start(established: Established, setup: &Setup, worker: WorkerHandle) -> End {
-    let budget = Arc::new(ProcessBudget::new(1 << 30));
+    let budget = Arc::new(SharedBudget::new(1 << 30));
     let metrics = RelayMetrics::register(
         &mut prometheus_client::registry::Registry::default(),
         budget.clone(),
@@ -372,26 +374,37 @@ fn start(established: Established, setup: &Setup, worker: WorkerHandle) -> End {
         audit: None,
         stream_window: setup.window,
         growth_budget: setup.growth,
-        process_budget: budget.clone(),
+        shared_budget: budget.clone(),
         liveness: setup.liveness,
         metrics: Arc::new(metrics),
     };
     let (tell, incoming) = mpsc::channel(1 << 15);
-    let handler = move |incoming: Incoming| {
-        let tell = tell.clone();
-        let taken = async move {
+    let handler = Tell(tell);
+    End {
+        session: Session::start(established, options, "acme/demo", worker, Arc::new(handler)),
+        incoming,
+        budget,
+    }
+}
+
+/// Answers `echo` itself, and hands on every other stream. Those for `fleeting` end with their
+/// connection.
+struct Tell(mpsc::Sender<Incoming>);
+
+impl HandleStreams for Tell {
+    fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()> {
+        let tell = self.0.clone();
+        Box::pin(async move {
             if incoming.open.service.as_str() == "echo" {
                 return echo(incoming.stream).await;
             }
             // Who does not look at its streams drops them.
             let _ = tell.send(incoming).await;
-        };
-        Box::pin(taken) as relay::transport::BoxFuture<'static, ()>
-    };
-    End {
-        session: Session::start(established, options, "acme/demo", worker, Arc::new(handler)),
-        incoming,
-        budget,
+        })
+    }
+
+    fn resumes(&self, service: &ServiceName) -> bool {
+        service.as_str() != "fleeting"
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sessions that lose their connection and go on with another.
 
+use std::io::ErrorKind;
+
 use relay::proto::{Attempt, CloseCode, ContinueMode};
 use relay::transport::TransportKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +14,7 @@ each_transport![
     a_stream_goes_on_where_it_was,
     bulk_both_ways_survives_many_connections,
     a_stream_that_has_ended_one_way_ends_the_other_way_too,
+    a_stream_that_its_acceptor_does_not_keep_ends_with_its_connection,
     a_stream_opened_while_there_is_no_connection_waits_for_one,
     a_connection_that_lives_is_replaced_by_another,
     streams_are_reset_when_no_connection_comes_in_time,
@@ -144,6 +147,40 @@ async fn a_stream_that_has_ended_one_way_ends_the_other_way_too(transport: Trans
         .unwrap();
     assert_eq!(answer, "answer");
     eventually("both ends forget it", || {
+        guest.end.live() == 0 && end.live() == 0
+    })
+    .await;
+}
+
+async fn a_stream_that_its_acceptor_does_not_keep_ends_with_its_connection(
+    transport: TransportKind,
+) {
+    let (house, guest, mut end) = pair(transport).await;
+    let mut fleeting = guest.end.open("fleeting").await.into_io();
+    let mut there = end.next().await.stream.into_io();
+    let mut lasting = guest.end.open("echo").await.into_io();
+    there.write_all(b"hello").await.unwrap();
+    let mut back = [0; 5];
+    within("hello", fleeting.read_exact(&mut back))
+        .await
+        .unwrap();
+    // The answer has come with it. What is sent now, nobody takes before the connection is lost.
+    fleeting.write_all(&[7; 4096]).await.unwrap();
+    assert_eq!(guest.end.budget.kept(), 0);
+
+    house.cut();
+    both_detached(&guest, &end).await;
+    for end in [&mut fleeting, &mut there] {
+        let error = within("it ends", end.read_exact(&mut [0; 8192])).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+    guest.resume(2).await;
+    lasting.write_all(b"still").await.unwrap();
+    within("an echo", lasting.read_exact(&mut back))
+        .await
+        .unwrap();
+    drop((fleeting, there, lasting));
+    eventually("both ends forget them", || {
         guest.end.live() == 0 && end.live() == 0
     })
     .await;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use relay::driver::{ClosedBy, SessionOptions, StreamHandler};
+use relay::driver::{ClosedBy, HandleStreams, SessionOptions, StreamHandler};
 use relay::proto::Features;
-use relay::transport::TransportKind;
-use relay::{CloseCode, Closed, Session};
+use relay::transport::{BoxFuture, TransportKind};
+use relay::{CloseCode, Closed, Incoming, ServiceName, Session};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -19,8 +19,9 @@ use super::mend::Course;
 use super::retired::{AS_LONG_AS_IT_TAKES, Leaving};
 use super::seek::Begun;
 use crate::dial::{Reached, Way};
+use crate::expose::Exposes;
 use crate::hello;
-use crate::link::{DialState, Live};
+use crate::link::{DialState, Link, Live};
 
 /// How a session's life as the current one ended.
 pub(super) enum Ended {
@@ -171,22 +172,40 @@ impl Keeper {
     }
 
     fn handler(&self, edge: &str) -> StreamHandler {
-        let exposes = self.exposes.clone();
-        let (link, slot) = (self.link.clone(), self.slot);
-        let arrival = hello::Arrival {
-            edge: Some(edge.to_owned()),
-            cluster: Some(self.cluster.clone()),
-            ..hello::Arrival::default()
-        };
-        Arc::new(move |incoming| {
-            let (exposes, mut arrival) = (exposes.clone(), arrival.clone());
-            if let Some(live) = link.live_in(slot) {
-                let snapshot = live.session.snapshot();
-                arrival.transport = Some(snapshot.transport.to_string());
-                arrival.key_exchange = Some(snapshot.key_exchange);
-            }
-            Box::pin(exposes.serve(incoming, arrival))
+        Arc::new(OfEdge {
+            exposes: self.exposes.clone(),
+            link: self.link.clone(),
+            slot: self.slot,
+            arrival: hello::Arrival {
+                edge: Some(edge.to_owned()),
+                cluster: Some(self.cluster.clone()),
+                ..hello::Arrival::default()
+            },
         })
+    }
+}
+
+/// Takes the streams of one edge.
+struct OfEdge {
+    exposes: Arc<Exposes>,
+    link: Arc<Link>,
+    slot: usize,
+    arrival: hello::Arrival,
+}
+
+impl HandleStreams for OfEdge {
+    fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()> {
+        let mut arrival = self.arrival.clone();
+        if let Some(live) = self.link.live_in(self.slot) {
+            let snapshot = live.session.snapshot();
+            arrival.transport = Some(snapshot.transport.to_string());
+            arrival.key_exchange = Some(snapshot.key_exchange);
+        }
+        Box::pin(self.exposes.clone().serve(incoming, arrival))
+    }
+
+    fn resumes(&self, service: &ServiceName) -> bool {
+        self.exposes.resumes(service)
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Config {
     pub edges: Vec<HostPort>,
     /// Liveness and limits of sessions.
     pub session: SessionSettings,
+    /// What the windows of all sessions of one tenant may be granted, and what may be kept for them, beyond the base
+    /// of each stream, in bytes; `None`, the default, for half of what all sessions of the process may.
+    pub tenant_budget: Option<u64>,
     /// Sessions that may be live at once. Default 10 000.
     pub max_sessions: usize,
     /// Handshakes that may be under way at once; further ones wait. Default 256.
@@ -124,7 +127,10 @@ pub const SCHEMA: Schema = Schema {
         TableSchema {
             name: "session",
             repeated: false,
-            keys: &[SESSION_KEYS, &["max_sessions", "max_handshakes"]],
+            keys: &[
+                SESSION_KEYS,
+                &["tenant_budget", "max_sessions", "max_handshakes"],
+            ],
         },
         TableSchema {
             name: "dns",
@@ -157,6 +163,8 @@ pub const DEFAULT_TUNNEL: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSP
 
 const MAX_SESSIONS: u64 = 10_000;
 const MAX_HANDSHAKES: u64 = 256;
+/// The most that a tenant may be given, in bytes.
+const TIB: u64 = 1 << 40;
 
 impl Config {
     /// How many callers all ingresses together may hold at once.
@@ -238,6 +246,9 @@ impl Config {
 
         // Everything is read before anything is given up, so that every mistake is found at once.
         let session = SessionSettings::read(&limits, SessionSettings::edge());
+        let tenant_budget = limits
+            .has("tenant_budget")
+            .then(|| limits.size("tenant_budget", 0, 0..=TIB));
         let max_sessions = limits.count("max_sessions", MAX_SESSIONS, 1..=1_000_000);
         let max_handshakes = limits.count("max_handshakes", MAX_HANDSHAKES, 1..=65_536);
         let identity_files: Vec<_> = identity_dir
@@ -255,6 +266,7 @@ impl Config {
             advertise: advertise.into_iter().map(|stated| stated.value).collect(),
             edges: edges.into_iter().map(|stated| stated.value).collect(),
             session,
+            tenant_budget,
             max_sessions: count(max_sessions)?,
             max_handshakes: count(max_handshakes)?,
             admin,
@@ -281,6 +293,7 @@ impl Config {
             advertise: _,
             edges: _,
             session,
+            tenant_budget,
             max_sessions,
             max_handshakes,
             admin,
@@ -296,6 +309,7 @@ impl Config {
             ("state_dir", *state_dir != new.state_dir),
             ("listen.tunnel", *tunnel != new.tunnel),
             ("session", *session != new.session),
+            ("session.tenant_budget", *tenant_budget != new.tenant_budget),
             ("session.max_sessions", *max_sessions != new.max_sessions),
             (
                 "session.max_handshakes",

@@ -21,6 +21,7 @@ fn the_smallest_file_takes_every_default() {
     assert_eq!(config.telemetry.listen, None);
     assert_eq!(config.session, SessionSettings::edge());
     assert_eq!((config.max_sessions, config.max_handshakes), (10_000, 256));
+    assert_eq!(config.tenant_budget, None);
     assert!(config.workers >= 1);
     assert!(config.ingresses.is_empty() && config.upstreams.is_empty());
 }
@@ -59,6 +60,7 @@ allow = ["acme/*", "beta/prod-1"]
 [session]
 drain = "1m"
 max_sessions = 5
+tenant_budget = "96MiB"
 "#;
     let config = read(text).unwrap();
     assert_eq!(config.admin.listen, None);
@@ -96,6 +98,7 @@ max_sessions = 5
     assert!(!upstream.admits(&"beta/prod-2".parse().unwrap()));
     assert_eq!(config.session.drain, std::time::Duration::from_secs(60));
     assert_eq!(config.max_sessions, 5);
+    assert_eq!(config.tenant_budget, Some(96 << 20));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::audit::AuditLog;
 use crate::metrics::RelayMetrics;
 use crate::proto::Limits;
-use crate::session::{LivenessConfig, ProcessBudget};
+use crate::session::{LivenessConfig, SharedBudget};
 use crate::settings::SessionSettings;
 use crate::transport::SessionBounds;
 
@@ -16,8 +16,8 @@ pub struct SessionOptions {
     pub stream_window: u64,
     /// What windows of the session may grow by, in bytes. Default 64 MiB.
     pub growth_budget: u64,
-    /// What windows of all sessions may grow by.
-    pub process_budget: Arc<ProcessBudget>,
+    /// What windows of all sessions of its tenant, or of the process, may grow by.
+    pub shared_budget: Arc<SharedBudget>,
     /// When to ping and when to give up.
     pub liveness: LivenessConfig,
     /// Where the session counts.
@@ -30,14 +30,14 @@ impl SessionOptions {
     /// As the configuration states them.
     pub fn new(
         settings: &SessionSettings,
-        process_budget: Arc<ProcessBudget>,
+        shared_budget: Arc<SharedBudget>,
         metrics: Arc<RelayMetrics>,
         audit: Option<Arc<AuditLog>>,
     ) -> Self {
         Self {
             stream_window: settings.stream_window,
             growth_budget: settings.growth_budget,
-            process_budget,
+            shared_budget,
             liveness: LivenessConfig {
                 ping: settings.ping_interval,
                 dead: settings.dead_after,

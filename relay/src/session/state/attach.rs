@@ -146,6 +146,10 @@ impl SessionState {
             return Err(wrong(id, "answered as if it were elsewhere"));
         }
         stream.header = None;
+        if stream.resumable && !answer.resumable {
+            stream.make_fleeting();
+            self.draw_for_kept(id);
+        }
         Ok(())
     }
 
@@ -183,6 +187,7 @@ impl SessionState {
                 generation,
                 received: 0,
                 start: 0,
+                resumable,
             },
         };
         if let Some(stream) = self.streams.get_mut(&id) {
@@ -240,7 +245,8 @@ impl SessionState {
             return Ok(HeaderOutcome::TooLate);
         };
         match stream.phase {
-            Phase::Open if !stream.resumable => Err(wrong(id, "attached, but not resumable")),
+            // Its opener may not have heard yet that it is not; what it waits for is said again.
+            Phase::Open if !stream.resumable => Ok(HeaderOutcome::TooLate),
             Phase::Open if attach.generation > stream.generation => {
                 move_here(stream, attach.generation, attach.received, attach.start)
             }
@@ -267,13 +273,19 @@ impl SessionState {
         bases[0].min(bases[1])
     }
 
-    /// Draws from the budget for what is kept beyond the base, or gives it back.
+    /// Counts the memory that is kept, and draws from the budget for what of it is beyond the base, or
+    /// gives that back.
     pub(super) fn draw_for_kept(&mut self, id: StreamId) {
         let base = self.kept_base();
-        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.resumable) else {
+        let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let wanted = stream.tx.kept().saturating_sub(base);
+        let held = stream.tx.held();
+        if held != stream.held {
+            self.budget.count_kept(stream.held, held);
+            stream.held = held;
+        }
+        let wanted = held.saturating_sub(base);
         if wanted > stream.drawn {
             stream.drawn += self.budget.take(wanted - stream.drawn);
         } else if wanted < stream.drawn {
@@ -316,6 +328,7 @@ fn move_here(
             generation,
             received: here,
             start: received,
+            resumable: true,
         },
         skip: here - start,
     })

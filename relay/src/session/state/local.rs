@@ -103,12 +103,13 @@ impl SessionState {
             return;
         };
         stream.rx.give_back(&mut self.budget);
-        self.budget.give_back(std::mem::take(&mut stream.drawn));
+        stream.tx.forget();
         stream.phase = Phase::Resetting {
             code,
             message: message.clone(),
         };
         stream.pending.reset = true;
+        self.draw_for_kept(id);
         self.enqueue(id);
         let by = ResetBy::Local;
         self.events

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::proto::{
     Attempt, Close, Echo, Limits, MAX_EDGES, Opener, ResetCode, ServiceInfo, StreamId,
 };
-use crate::session::budget::{GrowthBudget, ProcessBudget};
+use crate::session::budget::{GrowthBudget, SharedBudget};
 use crate::session::liveness::{Liveness, LivenessConfig};
 use crate::session::ranges::SeenIds;
 use crate::session::stream::{LiveStream, Phase, ResetBy};
@@ -39,8 +39,8 @@ pub struct SessionConfig {
     pub stream_window: u64,
     /// What all windows of the session may have beyond their base, in bytes. Default 64 MiB.
     pub growth_budget: u64,
-    /// The same for all sessions of the process.
-    pub process_budget: Arc<ProcessBudget>,
+    /// The same for all sessions of its tenant, or of the process.
+    pub shared_budget: Arc<SharedBudget>,
     /// When to ping and when to give up.
     pub liveness: LivenessConfig,
     /// Any number; it spreads the pings of many sessions.
@@ -200,7 +200,7 @@ impl<T> Default for Whole<T> {
 impl SessionState {
     /// A session at its beginning, after the handshake.
     pub fn new(config: SessionConfig, now: Instant) -> Self {
-        let budget = GrowthBudget::new(config.growth_budget, config.process_budget.clone());
+        let budget = GrowthBudget::new(config.growth_budget, config.shared_budget.clone());
         let liveness = Liveness::new(config.liveness, config.side, config.seed, now);
         Self {
             line: Line::Connected(config.attempt),
@@ -276,6 +276,7 @@ impl SessionState {
         };
         stream.rx.give_back(&mut self.budget);
         self.budget.give_back(stream.drawn);
+        self.budget.count_kept(stream.held, 0);
         *self.live_count(id) -= 1;
         if self.streams.is_empty() {
             self.events.push_back(Event::Idle);
@@ -353,9 +354,14 @@ impl SessionState {
         self.streams.len()
     }
 
-    /// What windows have been granted beyond their base, in bytes.
+    /// What windows have been granted, and what is kept, beyond the base of each stream, in bytes.
     pub fn growth_used(&self) -> u64 {
         self.budget.used()
+    }
+
+    /// How much memory keeps what was sent and is not known to be consumed, in bytes.
+    pub fn kept(&self) -> u64 {
+        self.budget.kept()
     }
 
     /// All streams that are live, in no order.

@@ -10,8 +10,9 @@ use relay::metrics::RelayMetrics;
 use relay::proto::{
     AppProtocol, Attempt, Features, Hello, HelloAck, Instance, SOFTWARE, ServiceInfo, VersionRange,
 };
-use relay::session::ProcessBudget;
+use relay::session::SharedBudget;
 use relay::settings::SessionSettings;
+use relay::transport::BoxFuture;
 use relay::transport::over_tcp::{PROTOCOLS, carry};
 use relay::transport::quic::SERVER_NAME;
 use relay::{CloseCode, ResetCode, Workers};
@@ -297,7 +298,7 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 fn answering(answer: Answer, asked: watch::Sender<usize>) -> StreamHandler {
-    Arc::new(move |Incoming { stream, .. }| {
+    Arc::new(move |Incoming { stream, .. }| -> BoxFuture<'static, ()> {
         asked.send_modify(|streams| *streams += 1);
         Box::pin(async move {
             match answer {
@@ -316,7 +317,7 @@ fn answering(answer: Answer, asked: watch::Sender<usize>) -> StreamHandler {
 }
 
 fn options(settings: &SessionSettings) -> SessionOptions {
-    let budget = Arc::new(ProcessBudget::new(1 << 30));
+    let budget = Arc::new(SharedBudget::new(1 << 30));
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = RelayMetrics::register(&mut registry, budget.clone());
     SessionOptions::new(settings, budget, Arc::new(metrics), None)

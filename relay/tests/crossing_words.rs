@@ -137,3 +137,68 @@ fn two_resets_that_pass_each_other_end_the_stream_once_at_each_end() {
     assert_eq!((a.live_streams(), b.live_streams()), (0, 0));
     assert!(said(&mut a, now).is_empty() && said(&mut b, now).is_empty());
 }
+
+/// Each has ended its direction and waits until the other has taken all of it, which nobody does.
+#[test]
+fn two_users_that_go_away_with_bytes_unread_leave_nothing_behind() {
+    let now = Instant::now();
+    let mut a = end(Opener::Initiator, now);
+    let mut b = end(Opener::Responder, now);
+    let id = a.open(now).unwrap();
+    assert!(matches!(
+        b.handle_open(&header(id), now),
+        Ok(HeaderOutcome::New { .. })
+    ));
+    for (from, to) in [(0, 1), (1, 0)] {
+        let both = [&mut a, &mut b];
+        let mut bytes = Bytes::from(vec![0; 10]);
+        both[from].send(id, Generation(0), &mut bytes, now);
+        both[to].received(id, Generation(0), 10, now).unwrap();
+        both[from].finish(id);
+    }
+    a.abandon(id);
+    hear(&mut b, said(&mut a, now), now);
+    assert_eq!(overs(&mut b), [], "somebody may still read there");
+    b.abandon(id);
+    for _ in 0..2 {
+        hear(&mut a, said(&mut b, now), now);
+        hear(&mut b, said(&mut a, now), now);
+    }
+    for state in [&mut a, &mut b] {
+        assert!(matches!(
+            overs(state)[..],
+            [Over::Reset {
+                code: ResetCode::Cancelled,
+                ..
+            }]
+        ));
+        assert_eq!(state.live_streams(), 0);
+    }
+}
+
+/// A stream that was opened before the word came that the other end drains is on its way when that
+/// has no stream left.
+#[test]
+fn whoever_drains_knows_of_the_streams_that_are_still_on_their_way() {
+    let now = Instant::now();
+    let mut a = end(Opener::Initiator, now);
+    let mut b = end(Opener::Responder, now);
+    a.drain(Duration::from_secs(60));
+    let id = b.open(now).unwrap();
+    hear(&mut b, said(&mut a, now), now);
+    assert!(!a.is_drained(), "nothing was heard yet");
+    hear(&mut a, said(&mut b, now), now);
+    assert!(!a.is_drained() && a.live_streams() == 0);
+    assert!(matches!(
+        a.handle_open(&header(id), now),
+        Ok(HeaderOutcome::New { .. })
+    ));
+    while a.poll_event().is_some() {}
+    b.reset(id, ResetCode::CallerReset, String::new());
+    hear(&mut a, said(&mut b, now), now);
+    assert!(a.is_drained());
+    assert!(std::iter::from_fn(|| a.poll_event()).any(|event| event == Event::Idle));
+    // Both have said all that they will.
+    hear(&mut b, said(&mut a, now), now);
+    assert!(said(&mut b, now).is_empty() && said(&mut a, now).is_empty());
+}

@@ -109,6 +109,20 @@ const MUTATIONS: &[Mutation] = &[
         wrong: "u64::MAX",
     },
     Mutation {
+        name: "say once that nobody reads",
+        file: "stream.rs",
+        place: "|| @,\n        };",
+        right: "self.abandoned",
+        wrong: "false",
+    },
+    Mutation {
+        name: "wait for somebody who reads no more",
+        file: "state/peer.rs",
+        place: "(stream.tx.is_confirmed() || @)",
+        right: "stream.stopped_there",
+        wrong: "false",
+    },
+    Mutation {
         name: "keep what the other end does not",
         file: "state/attach.rs",
         place: "if @ {\n            stream.make_fleeting",
@@ -139,7 +153,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "say acknowledgements once",
         file: "stream.rs",
-        place: "ack_again: @,",
+        place: "ack_again: @ ||",
         right: "self.rx.consumed() > 0 || self.rx.is_end_told()",
         wrong: "false",
     },

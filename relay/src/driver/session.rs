@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
@@ -33,6 +33,9 @@ pub use options::{SessionOptions, bounds, limits};
 pub use resumption::NotResumed;
 
 use resumption::Resumption;
+
+/// How long a peer may take to say which streams it had opened when it heard that this end drains.
+const DRAIN_ANSWER: Duration = Duration::from_secs(2);
 
 /// A handle on a live session. Clones are the same session; dropping all of them does not end it.
 #[derive(Clone, Debug)]
@@ -275,28 +278,37 @@ impl Session {
         !self.is_connected() || self.shared.with(|session, now| session.is_suspect(now))
     }
 
-    /// Opens no more streams, asks the peer not to either, and waits until the last is over or
-    /// `grace` has passed; then closes.
+    /// Opens no more streams, asks the peer not to either, and waits until the last is over, also of
+    /// those that the peer had opened before it heard of it, or until `grace` has passed; then closes.
     pub async fn drain(&self, grace: Duration) {
         self.shared.with(|session, _| session.drain(grace));
-        let idle = async {
-            loop {
-                let mut idle = pin!(self.shared.idle());
-                idle.as_mut().enable();
-                if self.shared.with(|session, _| session.live_streams()) == 0 {
-                    return;
-                }
-                tokio::select! {
-                    () = idle => {}
-                    () = self.shared.closed().cancelled() => return,
-                }
-            }
-        };
-        if timeout(grace, idle).await.is_err() {
+        if timeout(grace, self.drained()).await.is_err() {
             self.span()
                 .in_scope(|| tracing::warn!("streams outlived the drain and are reset"));
         }
         self.close(CloseCode::Shutdown, "");
+    }
+
+    async fn drained(&self) {
+        let answered_by = Instant::now() + DRAIN_ANSWER;
+        loop {
+            let mut idle = pin!(self.shared.idle());
+            idle.as_mut().enable();
+            let (drained, live) = self
+                .shared
+                .with(|session, _| (session.is_drained(), session.live_streams()));
+            // A peer that is not there, or does not answer, is waited for no longer than is needed.
+            let answers = self.is_connected() && Instant::now() < answered_by;
+            if drained || (live == 0 && !answers) {
+                return;
+            }
+            tokio::select! {
+                () = idle => {}
+                () = sleep_until(answered_by), if live == 0 => {}
+                () = self.detached(), if live == 0 => {}
+                () = self.shared.closed().cancelled() => return,
+            }
+        }
     }
 
     /// Closes at once: all streams are reset.

@@ -57,6 +57,8 @@ pub enum Control {
     Drain {
         /// How long it will wait for the live ones.
         grace: Duration,
+        /// How many streams the sender has opened in all; it opens no more.
+        opened: u64,
     },
     /// The services that the sender exposes from now on, and how they are.
     HealthReport(Vec<ServiceInfo>),
@@ -231,6 +233,8 @@ pub struct Ack {
     pub limit: u64,
     /// The direction is over here: all of it was consumed after its Fin, or it was reset.
     pub ended: bool,
+    /// Nobody takes any more of it here, while what this end has sent is still on its way.
+    pub stopped: bool,
 }
 
 /// See [`Control::Close`].

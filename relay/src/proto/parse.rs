@@ -56,6 +56,7 @@ impl Control {
                 consumed: m.consumed,
                 limit: m.limit,
                 ended: m.ended,
+                stopped: m.stopped,
             }),
             Kind::Release(m) => Self::Release {
                 stream: StreamId::from_number(m.stream),
@@ -75,6 +76,7 @@ impl Control {
             },
             Kind::Drain(m) => Self::Drain {
                 grace: millis(m.grace_ms),
+                opened: m.opened,
             },
             Kind::HealthReport(m) => Self::HealthReport(services(m.services)?),
             Kind::EdgeList(m) if m.edges.len() > MAX_EDGES => {
@@ -117,6 +119,7 @@ impl Control {
                 consumed: m.consumed,
                 limit: m.limit,
                 ended: m.ended,
+                stopped: m.stopped,
             }),
             Self::Release { stream, released } => Kind::Release(wire::Release {
                 stream: stream.number(),
@@ -138,8 +141,9 @@ impl Control {
                 code: code.number(),
                 message: shortened(message),
             }),
-            Self::Drain { grace } => Kind::Drain(wire::Drain {
+            Self::Drain { grace, opened } => Kind::Drain(wire::Drain {
                 grace_ms: as_millis(*grace),
+                opened: *opened,
             }),
             Self::HealthReport(services) => Kind::HealthReport(wire::HealthReport {
                 services: services.iter().map(Into::into).collect(),

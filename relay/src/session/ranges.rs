@@ -19,6 +19,12 @@ impl SeenIds {
         index < self.mark && !self.gaps.contains(&index)
     }
 
+    /// Whether every id below `index` was seen.
+    pub(super) fn contains_all_below(&self, index: u64) -> bool {
+        let first_gap = self.gaps.first().copied().unwrap_or(self.mark);
+        index <= first_gap
+    }
+
     /// Notes that `index` was seen, if at most `max_gaps` stay open.
     pub(super) fn insert(&mut self, index: u64, max_gaps: u64) -> Result<(), TooFarAhead> {
         if index < self.mark {
@@ -45,6 +51,10 @@ mod tests {
             assert!(!seen.contains(index));
             seen.insert(index, 10).unwrap();
             assert!(seen.contains(index));
+            let all_below = |most: u64| (0..most).all(|index| seen.contains(index));
+            for most in 0..8 {
+                assert_eq!(seen.contains_all_below(most), all_below(most), "{most}");
+            }
         }
         assert!(seen.gaps.is_empty() && !seen.contains(6));
     }

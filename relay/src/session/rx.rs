@@ -170,6 +170,7 @@ impl StreamRx {
             consumed: self.consumed,
             limit: self.granted,
             ended,
+            stopped: false,
         }
     }
 

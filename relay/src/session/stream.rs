@@ -44,6 +44,8 @@ pub(super) struct LiveStream {
     pub(super) grown: bool,
     /// Nobody reads here any more; it is reset as soon as the peer has all that was sent.
     pub(super) abandoned: bool,
+    /// Nobody reads at the other end, but what that has sent is on its way.
+    pub(super) stopped_there: bool,
     /// Its user was told that the target was reached, or the peer was.
     pub(super) connected: bool,
     pub(super) place: Place,
@@ -100,6 +102,7 @@ impl LiveStream {
             ack_waits: false,
             grown: false,
             abandoned: false,
+            stopped_there: false,
             connected: false,
             place: Place::Nowhere,
             generation: Generation(0),
@@ -141,7 +144,7 @@ impl LiveStream {
             fin: self.tx.is_finished() && !self.tx.is_confirmed(),
             release: (released > 0).then_some(released),
             ack: true,
-            ack_again: self.rx.consumed() > 0 || self.rx.is_end_told(),
+            ack_again: self.rx.consumed() > 0 || self.rx.is_end_told() || self.abandoned,
         };
     }
 

@@ -213,6 +213,7 @@ mod tests {
             consumed,
             limit,
             ended,
+            stopped: false,
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
             consumed,
             limit,
             ended,
+            stopped: false,
         })
     };
     let hello = |hello| Control::Hello(Box::new(hello));
@@ -83,6 +84,16 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
         ("pong", Control::Pong(Echo::short(42))),
         ("ack", ack(r(0), 4096, 36864, false)),
         ("ack-ended", ack(r(0), 5000, 36864, true)),
+        (
+            "ack-stopped",
+            Control::Ack(Ack {
+                stream: r(0),
+                consumed: 5000,
+                limit: 36864,
+                ended: false,
+                stopped: true,
+            }),
+        ),
         ("ack-of-a-retired-stream", ack(i(0), 0, 0, true)),
         (
             "release",
@@ -104,6 +115,7 @@ pub(crate) fn control_values() -> Vec<(&'static str, Control)> {
             "drain",
             Control::Drain {
                 grace: Duration::from_secs(300),
+                opened: 7,
             },
         ),
         (

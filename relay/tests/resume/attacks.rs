@@ -52,6 +52,7 @@ impl Victim {
             consumed,
             limit: 30,
             ended: false,
+            stopped: false,
         };
         self.state.handle_control(Control::Ack(ack), self.now)
     }

@@ -40,7 +40,12 @@ fn check_ack(end: &mut End, peer: &End, ack: &Ack, sizes: &Sizes) {
         consumed,
         limit,
         ended,
+        stopped,
     } = *ack;
+    assert!(
+        !stopped || end.streams[&id].given_up,
+        "{id}: nobody reads, it says, and its user does"
+    );
     let Some(known) = end.streams.get_mut(&id) else {
         // Ended or reset before its header came.
         assert_eq!((consumed, ended), (0, true), "{id} is not known here");

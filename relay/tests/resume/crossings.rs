@@ -112,3 +112,31 @@ fn what_is_acknowledged_while_it_is_sent_again_is_sent_to_its_end() {
     world.finish_here(Plan::each(5));
     assert_eq!(world.ends[1].streams[&id].received, 15);
 }
+
+/// Both users have ended what they send, and go away with bytes unread: each waits until the other has
+/// taken everything, unless they hear of each other; and that word is lost once.
+#[test]
+fn two_users_that_read_no_more_hear_of_each_other_on_the_next_connection() {
+    let mut world = world();
+    let id = world.open(0, true).unwrap();
+    world.with(0, |end, links, _| end.begin(id, links));
+    world.run_dry();
+    for side in [0, 1] {
+        world.with(side, |end, links, now| {
+            assert_eq!(end.send(id, 5, links, now), 5);
+            end.finish(id);
+        });
+    }
+    world.run_dry();
+    for side in [0, 1] {
+        world.with(side, |end, _, _| {
+            end.give_up(id, |state| state.abandon(id));
+        });
+        world.say(side, ALL);
+    }
+    world.cut(0, |_| 0);
+    for end in &world.ends {
+        assert_eq!(end.streams[&id].over, None, "nobody knows of the other yet");
+    }
+    world.finish_everything(Plan::each(0));
+}

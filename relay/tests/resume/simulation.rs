@@ -102,9 +102,6 @@ impl Run {
                 self.world.unsettled()
             );
             self.world.act(&mut self.plan);
-            for id in self.world.stream_ids(0) {
-                self.world.part(id);
-            }
             self.go_on(heals + HEALED);
         }
         let expired = self.network.closed != [false; 2];

@@ -333,9 +333,6 @@ impl World {
         for _ in 0..1000 {
             self.run_dry();
             self.act(&mut plan);
-            for id in self.stream_ids(0) {
-                self.part(id);
-            }
             self.run_dry();
             if self.is_settled() {
                 return self.check_settled();
@@ -359,14 +356,6 @@ impl World {
                     }
                 });
             }
-        }
-    }
-
-    /// Who reads no more waits until the other has taken what was sent; where both do, a reset ends it.
-    pub(crate) fn part(&mut self, id: StreamId) {
-        let given_up = |end: &End| end.streams.get(&id).is_some_and(|it| it.given_up);
-        if self.ends.iter().all(given_up) {
-            self.with(0, |end, _, _| end.reset(id));
         }
     }
 }

@@ -37,6 +37,7 @@ fn ack(stream: StreamId, consumed: u64, limit: u64, ended: bool) -> Control {
         consumed,
         limit,
         ended,
+        stopped: false,
     })
 }
 

@@ -137,8 +137,10 @@ impl SessionState {
         if stream.rx.is_complete() {
             return;
         }
-        if stream.tx.is_finished() && !stream.tx.is_confirmed() {
+        if stream.tx.is_finished() && !stream.tx.is_confirmed() && !stream.stopped_there {
             stream.abandoned = true;
+            stream.pending.ack_again = true;
+            self.enqueue(id);
         } else {
             self.reset(id, ResetCode::Cancelled, String::new());
         }

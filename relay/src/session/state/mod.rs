@@ -64,7 +64,8 @@ pub enum Event {
     Over(StreamId, Over),
     /// A stream that could not be opened for want of room may be tried again.
     Room,
-    /// No stream is live any more.
+    /// No stream is live any more. After the peer has said that it opens no more, also as soon as all
+    /// that it did open were seen.
     Idle,
     /// The initiator's services, as they are from now on.
     Services(Vec<ServiceInfo>),
@@ -125,6 +126,8 @@ pub struct SessionState {
     own_live: u32,
     peer_live: u32,
     draining: bool,
+    /// How many streams the peer has opened, once it opens no more.
+    peer_opened: Option<u64>,
     budget: GrowthBudget,
     liveness: Liveness,
     transport_rtt: Duration,
@@ -213,6 +216,7 @@ impl SessionState {
             own_live: 0,
             peer_live: 0,
             draining: false,
+            peer_opened: None,
             budget,
             liveness,
             transport_rtt: Duration::from_millis(100),
@@ -316,12 +320,24 @@ impl SessionState {
         self.outbox.edges.say(edges);
     }
 
-    /// Opens nothing more, and asks the peer not to either.
+    /// Opens nothing more, and asks the peer not to either. It answers with how many it has opened.
     pub fn drain(&mut self, grace: Duration) {
         self.draining = true;
         // Whoever waits for room need not any longer.
         self.events.push_back(Event::Room);
         self.outbox.drain.say(grace);
+    }
+
+    /// Whether every stream is over that either end has opened, and there will be no more.
+    pub fn is_drained(&self) -> bool {
+        let opened = self.peer_opened.filter(|_| self.streams.is_empty());
+        opened.is_some_and(|opened| self.seen.contains_all_below(opened))
+    }
+
+    fn look_whether_idle(&mut self) {
+        if self.is_drained() {
+            self.events.push_back(Event::Idle);
+        }
     }
 
     /// The round trip as the transport measures it.

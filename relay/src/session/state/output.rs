@@ -95,6 +95,7 @@ impl SessionState {
                 consumed,
                 limit: 0,
                 ended: true,
+                stopped: false,
             }));
         }
         while let Some(id) = self.outbox.streams.front().copied() {
@@ -114,7 +115,8 @@ impl SessionState {
         }
         if self.outbox.drain.take_due() {
             let grace = self.outbox.drain.last?;
-            return Some(Control::Drain { grace });
+            let opened = self.next_index;
+            return Some(Control::Drain { grace, opened });
         }
         None
     }
@@ -151,9 +153,11 @@ impl SessionState {
         }
         let rtt = self.liveness.rtt().unwrap_or(self.transport_rtt);
         let rtt = rtt.max(self.transport_rtt);
-        let ack = stream
-            .rx
-            .acknowledge(now, rtt, self.config.stream_window, &mut self.budget);
+        let window = self.config.stream_window;
+        let ack = Ack {
+            stopped: stream.abandoned,
+            ..stream.rx.acknowledge(now, rtt, window, &mut self.budget)
+        };
         if stream.is_over() {
             self.events.push_back(Event::Over(id, Over::Complete));
             self.retire(id, now);

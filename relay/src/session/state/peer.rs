@@ -1,6 +1,6 @@
 //! What the peer says.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Event, Over, SessionState, wrong};
 use crate::proto::{Ack, Control, Opener, ResetCode, StreamId};
@@ -48,10 +48,14 @@ impl SessionState {
             } => {
                 self.handle_reset(stream, code, message, now)?;
             }
-            Control::Drain { .. } => {
-                self.draining = true;
-                self.events.push_back(Event::Room);
+            Control::Drain { opened, .. } => {
+                self.peer_opened = Some(opened);
+                if self.outbox.drain.last.is_none() {
+                    // So that the peer knows which streams to wait for.
+                    self.drain(Duration::ZERO);
+                }
                 self.events.push_back(Event::Draining);
+                self.look_whether_idle();
             }
             Control::HealthReport(services) => self.events.push_back(Event::Services(services)),
             // Only a responder is an edge; from another it means as little as an unknown message.
@@ -96,7 +100,9 @@ impl SessionState {
             self.retire(id, now);
             return Ok(());
         }
-        if stream.abandoned && stream.tx.is_confirmed() {
+        stream.stopped_there |= ack.stopped;
+        // With nobody at either end, what is still under way never arrives.
+        if stream.abandoned && (stream.tx.is_confirmed() || stream.stopped_there) {
             self.reset(id, ResetCode::Cancelled, String::new());
             return Ok(());
         }
@@ -142,6 +148,7 @@ impl SessionState {
     ) -> Result<(), Violation> {
         if self.is_unseen(id) {
             self.see(id)?;
+            self.look_whether_idle();
         } else if let Some(stream) = self.live_or_past(id)? {
             if !stream.is_resetting() {
                 let by = ResetBy::Peer;

@@ -29,6 +29,9 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(5);
 /// What a client reads that finds no place.
 const FULL: &str = "this edge has as many sessions as it may, or as it may of this cluster";
 
+/// What a client reads that comes to an edge that is stopping. One that comes back is let in.
+const STOPPING: &str = "this edge is stopping";
+
 /// What clients are told of edges, `host:port` each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToldEdges {
@@ -56,6 +59,8 @@ pub(crate) struct Admission {
     pub(crate) handshake_timeout: Duration,
     /// Every admitted session, and every handshake under way.
     pub(crate) tasks: TaskTracker,
+    /// Every admitted session.
+    pub(crate) sessions: TaskTracker,
     /// The edge stops: sessions drain for `grace`.
     pub(crate) stop: CancellationToken,
     pub(crate) grace: Duration,
@@ -178,9 +183,8 @@ impl Admission {
         };
         let session = Session::start(established, options, &cluster.to_string(), worker, handler);
         let span = session.span().clone();
-        self.live(session, hello, cluster, certificate_expires)
-            .instrument(span)
-            .await;
+        let living = self.live(session, hello, cluster, certificate_expires);
+        self.sessions.track_future(living.instrument(span)).await;
     }
 
     /// Counts who did not get far enough to be worth a line in the log.
@@ -311,6 +315,10 @@ impl Admission {
         };
         if pending.hello().continues.is_some() {
             return self.resume(pending, &cluster).await.map(|()| None);
+        }
+        if self.stop.is_cancelled() {
+            refuse(pending, CloseCode::Shutdown, STOPPING, None).await;
+            return Err(NotAdmitted::Policy(CloseCode::Shutdown));
         }
         if !self.registry.has_room(&cluster, pending.hello()) {
             refuse(pending, CloseCode::Overload, FULL, Some(RETRY_WHEN_FULL)).await;

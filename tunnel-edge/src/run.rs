@@ -25,6 +25,7 @@ use relay::transport::over_tcp;
 use relay::transport::quic::{self, UnusableTls};
 use tokio::sync::{Semaphore, watch as changing};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -214,6 +215,7 @@ pub async fn run(
         told: told.subscribe(),
         handshake_timeout: config.session.handshake_timeout,
         tasks: TaskTracker::new(),
+        sessions: TaskTracker::new(),
         stop: stop.clone(),
         grace: config.session.drain,
         max_handshakes: config.max_handshakes,
@@ -221,7 +223,7 @@ pub async fn run(
     let room = Arc::new(Semaphore::new(config.max_handshakes));
     let mut accepting = JoinSet::new();
     for tunnel in tunnels {
-        let serving = tunnel.serve(admission.clone(), room.clone(), stop.clone());
+        let serving = tunnel.serve(admission.clone(), room.clone());
         accepting.spawn_on(serving, workers.first().runtime());
     }
     let served = CancellationToken::new();
@@ -260,8 +262,7 @@ pub async fn run(
         }
     }
     drop(planning);
-    drain(&admission, &ingresses).await;
-    accepting.shutdown().await;
+    drain(&admission, &ingresses, accepting).await;
     clusters.close();
     served.cancel();
     if let Err(error) = expiring.await {
@@ -280,18 +281,23 @@ pub async fn run(
     Ok(())
 }
 
-/// Lets streams finish, each session within its grace; over as soon as the last one is.
-async fn drain(admission: &Admission, ingresses: &Ingresses) {
-    let sessions = admission.tasks.len();
+/// Lets streams finish, each session within its grace; over as soon as the last one is. Clients that
+/// lose their connection meanwhile may come back to their session.
+async fn drain(admission: &Admission, ingresses: &Ingresses, mut accepting: JoinSet<()>) {
+    let sessions = admission.sessions.len();
     tracing::info!(sessions, "stopping: streams may finish");
-    admission.tasks.close();
-    let patience = admission.grace + admission.handshake_timeout + FAREWELL;
-    let sessions_end = tokio::time::timeout(patience, admission.tasks.wait());
-    let callers_end = tokio::time::timeout(admission.grace + FAREWELL, ingresses.close());
+    admission.sessions.close();
+    let patience = admission.grace + FAREWELL;
+    let sessions_end = timeout(patience, admission.sessions.wait());
+    let callers_end = timeout(patience, ingresses.close());
     let (sessions, callers) = tokio::join!(sessions_end, callers_end);
     if sessions.is_err() || callers.is_err() {
         tracing::warn!("sessions or callers outlived the drain and are cut");
     }
+    accepting.shutdown().await;
+    admission.tasks.close();
+    // Handshakes that are still under way are refused, and none takes longer.
+    let _ = timeout(admission.handshake_timeout, admission.tasks.wait()).await;
 }
 
 fn this_edge(

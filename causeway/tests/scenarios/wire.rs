@@ -1,6 +1,7 @@
 //! Bad links between edge and client: what a caller notices of them, over each transport.
 
 mod bulk;
+mod draining;
 mod ladder;
 mod survive;
 

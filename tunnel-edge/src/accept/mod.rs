@@ -14,7 +14,6 @@ use relay::WorkerHandle;
 use relay::listen::BindError;
 use relay::transport::SessionBounds;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use crate::admit::Admission;
 use quic::QuicListener;
@@ -100,18 +99,12 @@ impl TunnelListener {
         self.address
     }
 
-    /// Hands connections to workers until `stop`. At most `room` handshakes are under way; further
-    /// connections wait.
-    pub(crate) async fn serve(
-        self,
-        admission: Arc<Admission>,
-        room: Arc<Semaphore>,
-        stop: CancellationToken,
-    ) {
+    /// Hands connections to workers, for as long as it is polled. At most `room` handshakes are under
+    /// way; further connections wait.
+    pub(crate) async fn serve(self, admission: Arc<Admission>, room: Arc<Semaphore>) {
         tokio::join!(
-            self.quic
-                .serve(admission.clone(), room.clone(), stop.clone()),
-            self.tcp.serve(admission, room, stop),
+            self.quic.serve(admission.clone(), room.clone()),
+            self.tcp.serve(admission, room),
         );
     }
 }

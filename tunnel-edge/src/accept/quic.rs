@@ -9,7 +9,6 @@ use relay::transport::quic::{QuicConnection, shown_hint, udp_socket};
 use relay::transport::{Connection, ConnectionLost};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::admit::Admission;
@@ -33,44 +32,33 @@ impl QuicListener {
         self.0.local_addr()
     }
 
-    /// Hands connections to workers until `stop`. While few handshakes may still begin, connections
+    /// Hands connections to workers, for as long as it is polled. While few handshakes may still begin, connections
     /// must show that their address is theirs.
-    pub(super) async fn serve(
-        self,
-        admission: Arc<Admission>,
-        room: Arc<Semaphore>,
-        stop: CancellationToken,
-    ) {
-        let accepting = async {
-            loop {
-                let Some(incoming) = self.0.accept().await else {
-                    return;
-                };
-                let Ok(permit) = room.clone().acquire_owned().await else {
-                    return;
-                };
-                let busy = room.available_permits() < admission.max_handshakes / 2;
-                let Some(incoming) = validated(incoming, busy) else {
-                    continue;
-                };
-                let peer = incoming.remote_address();
-                let span = tracing::error_span!("accept", peer.address = %peer);
-                let worker = admission.workers.place(shown_hint(&incoming)).clone();
-                let admission = admission.clone();
-                let tasks = admission.tasks.clone();
-                let admitting = {
-                    let worker = worker.clone();
-                    let deadline = Instant::now() + admission.handshake_timeout;
-                    let connecting = connect(incoming);
-                    async move { admission.admit(connecting, deadline, worker, permit).await }
-                };
-                worker.spawn(tasks.track_future(admitting.instrument(span)));
-            }
-        };
-        let _: Option<()> = stop.run_until_cancelled(accepting).await;
-        // New connections are refused from now on; live ones go on.
-        self.0.set_server_config(None);
-        self.0.wait_idle().await;
+    pub(super) async fn serve(self, admission: Arc<Admission>, room: Arc<Semaphore>) {
+        loop {
+            let Some(incoming) = self.0.accept().await else {
+                return;
+            };
+            let Ok(permit) = room.clone().acquire_owned().await else {
+                return;
+            };
+            let busy = room.available_permits() < admission.max_handshakes / 2;
+            let Some(incoming) = validated(incoming, busy) else {
+                continue;
+            };
+            let peer = incoming.remote_address();
+            let span = tracing::error_span!("accept", peer.address = %peer);
+            let worker = admission.workers.place(shown_hint(&incoming)).clone();
+            let admission = admission.clone();
+            let tasks = admission.tasks.clone();
+            let admitting = {
+                let worker = worker.clone();
+                let deadline = Instant::now() + admission.handshake_timeout;
+                let connecting = connect(incoming);
+                async move { admission.admit(connecting, deadline, worker, permit).await }
+            };
+            worker.spawn(tasks.track_future(admitting.instrument(span)));
+        }
     }
 }
 

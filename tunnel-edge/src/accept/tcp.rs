@@ -19,7 +19,6 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsStream};
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::admit::{Admission, NotAdmitted};
@@ -47,30 +46,22 @@ impl TcpListener {
         })
     }
 
-    /// Hands connections to workers until `stop`.
-    pub(super) async fn serve(
-        self,
-        admission: Arc<Admission>,
-        room: Arc<Semaphore>,
-        stop: CancellationToken,
-    ) {
-        let accepting = async {
-            loop {
-                let Ok(permit) = room.clone().acquire_owned().await else {
-                    return;
-                };
-                // A listener at an IP address has no callers of another kind.
-                let (Socket::Tcp(socket), Some(peer)) = self.listener.accept().await else {
-                    continue;
-                };
-                leave_reserve(&socket, Purpose::Tunnels).await;
-                let span = tracing::error_span!("accept", peer.address = %peer);
-                let (tls, bounds) = (self.tls.clone(), self.bounds);
-                let greeting = greet(admission.clone(), socket, tls, bounds, permit);
-                tokio::spawn(admission.tasks.track_future(greeting.instrument(span)));
-            }
-        };
-        let _: Option<()> = stop.run_until_cancelled(accepting).await;
+    /// Hands connections to workers, for as long as it is polled.
+    pub(super) async fn serve(self, admission: Arc<Admission>, room: Arc<Semaphore>) {
+        loop {
+            let Ok(permit) = room.clone().acquire_owned().await else {
+                return;
+            };
+            // A listener at an IP address has no callers of another kind.
+            let (Socket::Tcp(socket), Some(peer)) = self.listener.accept().await else {
+                continue;
+            };
+            leave_reserve(&socket, Purpose::Tunnels).await;
+            let span = tracing::error_span!("accept", peer.address = %peer);
+            let (tls, bounds) = (self.tls.clone(), self.bounds);
+            let greeting = greet(admission.clone(), socket, tls, bounds, permit);
+            tokio::spawn(admission.tasks.track_future(greeting.instrument(span)));
+        }
     }
 }
 

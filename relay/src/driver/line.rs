@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -12,7 +13,7 @@ use tracing::Instrument;
 use super::control;
 use super::handshake::ControlStream;
 use super::shared::Shared;
-use crate::proto::Attempt;
+use crate::proto::{Attempt, CloseCode};
 use crate::transport::Connection;
 
 /// A connection that carries the session, or did.
@@ -40,18 +41,42 @@ impl Line {
 /// A line, and its control stream, on which Hello and its answer were exchanged.
 pub(super) type BegunLine = (Arc<Line>, ControlStream);
 
+/// The line that is to be served next, until it is.
+#[derive(Debug, Default)]
+pub(super) struct NextLine {
+    begun: Mutex<Option<BegunLine>>,
+    due: Notify,
+}
+
+impl NextLine {
+    /// Has a line served, instead of one that was to be next and is not any more.
+    pub(super) fn put(&self, begun: BegunLine) {
+        if let Some((older, _)) = self.begun.lock().replace(begun) {
+            older.connection.close(CloseCode::Moved, "");
+        }
+        self.due.notify_one();
+    }
+
+    /// Cancel-safe.
+    async fn take(&self) -> BegunLine {
+        loop {
+            let due = self.due.notified();
+            if let Some(begun) = self.begun.lock().take() {
+                return begun;
+            }
+            due.await;
+        }
+    }
+}
+
 /// Serves the first line, and all that follow it, until the session is over.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    first: BegunLine,
-    mut further: mpsc::UnboundedReceiver<BegunLine>,
-) {
+pub(super) async fn run(shared: Arc<Shared>, first: BegunLine, next: Arc<NextLine>) {
     let mut lines = JoinSet::new();
     lines.spawn(serve(shared.clone(), first).instrument(shared.span.clone()));
     loop {
         tokio::select! {
             () = shared.closed().cancelled() => break,
-            Some(next) = further.recv() => {
+            next = next.take() => {
                 lines.spawn(serve(shared.clone(), next).instrument(shared.span.clone()));
             }
             Some(ended) = lines.join_next() => super::surface_panic(ended),

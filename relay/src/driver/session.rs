@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use super::accept::{self, StreamHandler};
 use super::handshake::Established;
-use super::line::{self, Line};
+use super::line::{self, Line, NextLine};
 use super::proof::Secret;
 use super::shared::{Closed, ClosedBy, Shared, close, now};
 use super::{attach, span};
@@ -156,14 +156,17 @@ impl Session {
             span::session(cluster, ack.session),
         ));
         let finished = CancellationToken::new();
-        let (lines, further) = mpsc::unbounded_channel();
+        let next = Arc::new(NextLine::default());
         let counted = worker.count_session();
         let session = Self {
             id: ack.session,
             shared: shared.clone(),
             worker: worker.clone(),
             finished: finished.clone(),
-            resumption: Arc::new(Resumption { secret, lines }),
+            resumption: Arc::new(Resumption {
+                secret,
+                next: next.clone(),
+            }),
         };
         let span = shared.span.clone();
         let tasks = async move {
@@ -172,7 +175,7 @@ impl Session {
             let _counted = counted;
             let _live = shared.metrics.session_live();
             tokio::join!(
-                line::run(shared.clone(), (line, control), further),
+                line::run(shared.clone(), (line, control), next),
                 accept::run(shared.clone(), handler),
                 attach::run(shared.clone()),
             );

@@ -1,11 +1,11 @@
 //! Going on with a session on another connection.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
 
 use super::Session;
 use crate::driver::ClosedBy;
 use crate::driver::handshake::Established;
-use crate::driver::line::{BegunLine, Line};
+use crate::driver::line::{Line, NextLine};
 use crate::driver::proof::{Claim, Secret};
 use crate::proto::{Attempt, Close, CloseCode, Continue, ContinueMode, Hello};
 use crate::transport::{Connection, ConnectionLost};
@@ -15,7 +15,7 @@ use crate::transport::{Connection, ConnectionLost};
 pub(super) struct Resumption {
     /// `None` if it does not.
     pub(super) secret: Option<Secret>,
-    pub(super) lines: mpsc::UnboundedSender<BegunLine>,
+    pub(super) next: Arc<NextLine>,
 }
 
 /// Why a connection does not carry the session on.
@@ -98,8 +98,8 @@ impl Session {
             return Err(error);
         }
         self.shared.metrics.session_resumed();
-        let lines = &self.resumption.lines;
-        lines.send((line, control)).map_err(|_| NotResumed::Over)
+        self.resumption.next.put((line, control));
+        Ok(())
     }
 
     /// Whether Pings shall prove that full-size packets pass, from the next connection on; see

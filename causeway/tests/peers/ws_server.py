@@ -5,12 +5,15 @@ drop, reset         ends the connection without closing, or resets it
 ping PAYLOAD        pings with it, and says `pong PAYLOAD` when it was answered
 fragments N         sends the message `0 1 … N-1` in as many fragments
 seen                says what it saw of the handshake
+
+`--patient` sends no heartbeats, and so never gives up who does not answer them.
 """
 
 import asyncio
 import http
 import socket
 import struct
+import sys
 
 import websockets
 from websockets.asyncio.server import serve
@@ -63,8 +66,9 @@ def select(connection, offered):
 
 
 async def main():
+    heartbeat = {"ping_interval": None} if "--patient" in sys.argv else {}
     async with serve(
-        handle, "127.0.0.1", 0, process_request=refuse, max_size=17 << 20, select_subprotocol=select
+        handle, "127.0.0.1", 0, process_request=refuse, max_size=17 << 20, select_subprotocol=select, **heartbeat
     ) as server:
         print("listening", server.sockets[0].getsockname()[1], flush=True)
         await asyncio.get_running_loop().create_future()

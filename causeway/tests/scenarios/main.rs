@@ -39,6 +39,7 @@ mod routes;
 mod smuggling;
 mod sockets;
 mod support;
+mod survive;
 mod third_party;
 mod topology;
 mod traffic;

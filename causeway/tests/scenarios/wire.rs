@@ -3,7 +3,6 @@
 mod bulk;
 mod draining;
 mod ladder;
-mod survive;
 
 use std::{
     io::{self, Read, Write},

@@ -20,6 +20,8 @@ mod ssh;
 mod websocket;
 
 pub(crate) use comparison::{Comparison, Report, TRANSPORTS, Way, on_each_transport};
+pub(crate) use postgresql::Postgres;
+pub(crate) use ssh::Sshd;
 
 use std::process::Stdio;
 

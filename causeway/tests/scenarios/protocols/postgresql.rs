@@ -25,9 +25,9 @@ const ROWS: usize = 1 << 20;
 const ROW: usize = 1 << 10;
 
 /// A server of its own, that trusts everyone on loopback and writes nothing to the disk in earnest.
-struct Postgres {
+pub(crate) struct Postgres {
     directory: TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     psql: PathBuf,
     pgbench: PathBuf,
     _process: Process,
@@ -35,7 +35,7 @@ struct Postgres {
 
 /// Where its clients are told that it is: a host, or the directory of a unix socket.
 #[derive(Clone)]
-struct Server {
+pub(crate) struct Server {
     host: PathBuf,
     port: u16,
 }
@@ -50,7 +50,7 @@ impl From<SocketAddr> for Server {
 }
 
 impl Postgres {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let (initdb, postgres) = (peer("initdb")?, peer("postgres")?);
         let (psql, pgbench) = (peer("psql")?, peer("pgbench")?);
         let directory = tempfile::tempdir().unwrap();
@@ -116,9 +116,16 @@ impl Postgres {
         command
     }
 
-    fn psql(&self, server: impl Into<Server>, sql: &str) -> Command {
+    pub(crate) fn psql(&self, server: impl Into<Server>, sql: &str) -> Command {
         let mut command = self.at(&self.psql, server);
         command.args(["-d", "postgres", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        command
+    }
+
+    /// `pgbench` with these options.
+    pub(crate) fn pgbench(&self, server: impl Into<Server>, options: &[&str]) -> Command {
+        let mut command = self.at(&self.pgbench, server);
+        command.args(options).arg("postgres");
         command
     }
 
@@ -160,8 +167,7 @@ fn postgresql() {
     Comparison::of("tcp", postgres.address).run(|address| {
         let mut report = postgres.queries(&address.into());
         let bench = |words: &[&str]| {
-            let mut command = postgres.at(&postgres.pgbench, address);
-            let output = run(command.args(words).arg("postgres"), Stdio::null());
+            let output = run(&mut postgres.pgbench(address, words), Stdio::null());
             let said = String::from_utf8_lossy(&output.stdout);
             let whole = output.status.success()
                 && (words.contains(&"-i") || said.contains("failed transactions: 0 "));

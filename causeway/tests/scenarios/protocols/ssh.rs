@@ -18,15 +18,15 @@ use crate::support::{
 };
 
 /// A server of its own: keys, configuration, and whoever runs the test as its only user.
-struct Sshd {
+pub(crate) struct Sshd {
     directory: TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     user: String,
     _process: Process,
 }
 
 impl Sshd {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let (sshd, keygen) = (peer("sshd")?, peer("ssh-keygen")?);
         peer("ssh")?;
         let directory = tempfile::tempdir().unwrap();
@@ -74,7 +74,8 @@ impl Sshd {
         })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file of this name in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -99,7 +100,8 @@ impl Sshd {
         .to_vec()
     }
 
-    fn ssh(&self, address: SocketAddr) -> Command {
+    /// `ssh` to where it is reached, but for the command there.
+    pub(crate) fn ssh(&self, address: SocketAddr) -> Command {
         let mut command = Command::new("ssh");
         command.args(self.options()).args([
             "-p",

@@ -33,7 +33,7 @@ pub(crate) use plane::{Builder, CLUSTER, Plane, Side, admin};
 pub(crate) use ports::{address_for_server, port_for_server};
 pub(crate) use process::{Process, signal};
 pub(crate) use programs::{
-    fails, git_commits, git_repository, listens, run, run_into, succeeds, tree_digest,
+    fails, git_commits, git_repository, listens, run, run_into, run_within, succeeds, tree_digest,
 };
 pub(crate) use topology::topology;
 pub(crate) use traffic::{

@@ -44,7 +44,8 @@ pub(crate) fn run_into(command: &mut Command, input: Stdio, output: Stdio) -> Ou
     }
 }
 
-fn run_within(
+/// The same within a time of the test's choice, and without failing the test: what hung, if it did.
+pub(crate) fn run_within(
     patience: Duration,
     command: &mut Command,
     input: Stdio,

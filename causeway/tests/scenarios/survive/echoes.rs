@@ -9,7 +9,6 @@ use std::{
 
 use chaos::wire::{Link, Shape};
 
-use super::HEALTHY;
 use crate::{
     support::{Network, Origin, Pattern, Plane, Side, pattern_digest, read_digest},
     udp_blocked::echoes,
@@ -17,6 +16,11 @@ use crate::{
 
 /// Twice as long as an end waits for a silent peer.
 const CUT: Duration = Duration::from_secs(30);
+
+const HEALTHY: Shape = Shape {
+    delay: Duration::from_millis(5),
+    ..Shape::CLEAR
+};
 
 /// Half of them opened by each end.
 const STREAMS: usize = 200;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use certs::Label;
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ use tcp::TcpIngress;
 
 /// The configuration key that an error tells to change.
 const LISTEN_KEY: &str = "[[ingress]] listen";
+
+/// How long opening a stream to an origin may take, without the origin's own connecting.
+const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// All ingresses. Changes with the configuration.
 #[derive(Debug)]
@@ -199,6 +203,7 @@ impl Ingresses {
                     ingress: ingress.clone(),
                     settings: settings.clone(),
                     address_limit: AddressLimit::new(ingress.connections.max_per_address),
+                    open_deadline: OPEN_DEADLINE,
                     registry: self.registry.clone(),
                     metrics: self.metrics.clone(),
                     callers: self.callers.clone(),

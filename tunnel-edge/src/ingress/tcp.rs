@@ -1,7 +1,8 @@
 //! The tcp ingress: each caller is a stream to one service.
 //!
 //! A session may end, be left or be full between the moment it is found and the moment it is asked
-//! for a stream. Then the next session with the cluster is asked, each of them once.
+//! for a stream. Then the next session with the cluster is asked, each of them once, and all of them
+//! within one deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use relay::descriptors::{Purpose, leave_reserve};
 use relay::driver::{OpenRequest, Stream};
 use relay::proto::SessionId;
 use relay::pump::{Local, LocalEnd, Socket, pump};
-use relay::{Caller, Session};
+use relay::{Caller, OpenError, Session};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -34,6 +36,8 @@ pub(super) struct TcpIngress {
     pub(super) ingress: Ingress,
     pub(super) settings: TcpSettings,
     pub(super) address_limit: AddressLimit,
+    /// How long a caller waits for its stream, over however many sessions.
+    pub(super) open_deadline: Duration,
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<EdgeMetrics>,
     pub(super) callers: TaskTracker,
@@ -45,6 +49,8 @@ struct Admitted {
     address: SocketAddr,
     /// The sessions that did not open one for it.
     tried: Vec<SessionId>,
+    /// When it must have one.
+    open_by: Instant,
     /// What it takes until it is over.
     room: (OwnedSemaphorePermit, AddressGuard),
 }
@@ -115,6 +121,7 @@ impl TcpIngress {
             socket,
             address,
             tried: Vec::new(),
+            open_by: Instant::now() + self.open_deadline,
             room: (permit, counted),
         };
         self.hand_over(caller, session);
@@ -126,6 +133,7 @@ impl TcpIngress {
             socket,
             address,
             tried,
+            open_by,
             room,
         } = caller;
         // Through a plain file descriptor: it belongs to the other worker's loop from then on.
@@ -150,23 +158,31 @@ impl TcpIngress {
                 socket,
                 address,
                 tried,
+                open_by,
                 room,
             };
             this.serve_over(&session, caller).await;
         }));
     }
 
-    /// Relays the caller over `session`, or hands it on to one that was not tried yet: nothing of an
-    /// open that failed was sent that could have had an effect. What the client says of a stream,
-    /// such as that it does not expose the service, is final.
+    /// Relays the caller over `session`, or hands it on to one that was not tried yet, if there is time:
+    /// nothing that the caller has said was sent by an open that failed. Its header may have been, and
+    /// then the origin sees a connection that is reset. What the client says of a stream, such as that
+    /// it does not expose the service, is final.
     async fn serve_over(&self, session: &Session, mut caller: Admitted) {
-        let error = match session.open(self.request(caller.address)).await {
-            Ok(stream) => return self.relay(stream, caller).await,
-            Err(error) => error,
+        let open = session.open(self.request(caller.address));
+        let error = match timeout_at(caller.open_by, open).await {
+            Ok(Ok(stream)) => return self.relay(stream, caller).await,
+            Ok(Err(error)) => error,
+            Err(_) => OpenError::Timeout,
         };
         caller.tried.push(session.id());
         let (ingress, to) = (&self.ingress.name, &self.settings.to);
-        match self.registry.find(&to.cluster, &caller.tried) {
+        let next = match caller.open_by > Instant::now() {
+            true => self.registry.find(&to.cluster, &caller.tried),
+            false => None,
+        };
+        match next {
             Some(next) => {
                 tracing::debug!(%ingress, %to, %error, "no stream: another session is tried");
                 self.hand_over(caller, next);

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// Of every ingress.
+pub(super) use crate::ingress::OPEN_DEADLINE;
+
 /// How long a caller's connection that was idle for too long has to say goodbye.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -52,9 +55,6 @@ pub(super) const SEND_BUFFER: usize = 128 * 1024;
 /// What one HTTP/1.1 connection to an origin buffers at most in each direction; the most bytes
 /// of an answer's head.
 pub(super) const ORIGIN_BUFFER: usize = 128 * 1024;
-
-/// How long opening a stream to an origin may take, without the origin's own connecting.
-pub(super) const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long an HTTP/1.1 origin may leave `Expect: 100-continue` unanswered. Then the body is asked
 /// for all the same: many origins do not know the expectation, and callers do not wait forever

@@ -12,9 +12,9 @@ use relay::proto::{
 };
 use relay::session::SharedBudget;
 use relay::settings::SessionSettings;
-use relay::transport::BoxFuture;
 use relay::transport::over_tcp::{PROTOCOLS, carry};
 use relay::transport::quic::SERVER_NAME;
+use relay::transport::{BoxFuture, Connection};
 use relay::{CloseCode, ResetCode, Workers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::config::{Callers, Connections, IngressKind};
+use crate::ingress::OPEN_DEADLINE;
 use crate::registry::{Entry, Registered};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,6 +44,8 @@ struct Replica {
     session: Session,
     /// The streams that it was asked for.
     asked: watch::Receiver<usize>,
+    /// The edge's end of what carries the session.
+    connection: Arc<dyn Connection>,
     _client: Session,
     _registered: Registered,
 }
@@ -57,6 +60,11 @@ enum Answer {
 impl World {
     /// Accepts on the runtime that it is called in.
     fn new() -> Self {
+        Self::waiting(OPEN_DEADLINE)
+    }
+
+    /// The same, whose callers wait so long for a stream.
+    fn waiting(open_deadline: Duration) -> Self {
         let to: crate::config::ServiceAddress = "acme/demo/db".parse().unwrap();
         let settings = TcpSettings {
             to,
@@ -81,6 +89,7 @@ impl World {
             },
             settings,
             address_limit: AddressLimit::new(None),
+            open_deadline,
             registry: Arc::new(Registry::new(64)),
             metrics: Arc::new(EdgeMetrics::register(&mut metrics)),
             callers: TaskTracker::new(),
@@ -135,11 +144,12 @@ impl World {
             let options = options(&settings);
             let handler = answering(Answer::NotExposed, watch::Sender::default());
             let hello = established.hello.clone();
+            let connection = established.connection.clone();
             let session =
                 Session::start(established, options, "acme/demo", worker_of_edge, handler);
-            (session, hello)
+            (session, hello, connection)
         });
-        let (session, hello) = admitted.await.unwrap();
+        let (session, hello, connection) = admitted.await.unwrap();
         let entry = Entry {
             session: session.clone(),
             replica: hello.replica,
@@ -155,6 +165,7 @@ impl World {
         Replica {
             session,
             asked,
+            connection,
             _client: dialled.await.unwrap(),
             _registered: registered,
         }
@@ -180,6 +191,15 @@ impl World {
         });
         begun.await.unwrap();
         assert!(replica.session.is_open() && !replica.session.is_peer_draining());
+        replica
+    }
+
+    /// A replica whose session has lost its connection, and waits for another one.
+    async fn join_detached(&self, name: &str, worker: usize) -> Replica {
+        let replica = self.join(name, worker, Answer::Echo).await;
+        replica.connection.close(CloseCode::Dead, "cut");
+        within("the loss of the connection", replica.session.detached()).await;
+        assert!(replica.session.is_open());
         replica
     }
 
@@ -257,6 +277,21 @@ async fn a_caller_is_reset_once_every_session_was_tried() {
         world.join_draining("r3", 0).await,
     ];
     is_reset(world.call().await).await;
+    assert_eq!(world.callers("not_opened").await, 1);
+}
+
+/// Every session alone would have it wait for the whole of the deadline.
+#[tokio::test]
+async fn a_caller_waits_for_all_sessions_together_no_longer_than_for_one() {
+    let deadline = Duration::from_secs(2);
+    let world = World::waiting(deadline);
+    let mut detached = Vec::new();
+    for (nth, name) in ["r1", "r2", "r3", "r4", "r5"].into_iter().enumerate() {
+        detached.push(world.join_detached(name, nth % 2).await);
+    }
+    let told = is_reset(world.call().await);
+    let told = tokio::time::timeout(detached.len() as u32 * deadline, told);
+    told.await.expect("one deadline, not one for each");
     assert_eq!(world.callers("not_opened").await, 1);
 }
 

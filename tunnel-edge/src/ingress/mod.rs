@@ -235,7 +235,7 @@ impl Ingresses {
             callers: ingress.callers.clone(),
             connections: ingress.connections.clone(),
             settings: settings.clone(),
-            lookup: Arc::new(move |cluster| registry.find(cluster, &[])),
+            lookup: Arc::new(move |cluster, tried| registry.find(cluster, tried)),
             metrics: self.http_metrics.clone(),
         })
     }

@@ -133,6 +133,17 @@ pub(super) enum LinkId {
     Fake(u64),
 }
 
+impl LinkId {
+    /// The session in the tunnel, if it is one.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Tunnel(session) => Some(*session),
+            #[cfg(test)]
+            Self::Fake(_) => None,
+        }
+    }
+}
+
 /// The byte stream of one connection to an origin.
 ///
 /// Shutting it down ends our direction cleanly. Dropping it then leaves the origin [`LINGER`] to

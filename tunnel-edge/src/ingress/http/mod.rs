@@ -70,13 +70,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use certs::ClusterId;
-use relay::Session;
+use relay::{Session, SessionId};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::limits::REFUSALS;
-use self::link::Link;
+use self::link::{Link, LinkId};
 use self::metrics::IngressMetrics;
 use self::origin::Origins;
 use crate::address_limit::AddressLimit;
@@ -84,8 +84,8 @@ use crate::config::{Callers, Connections, HttpSettings};
 
 pub use self::metrics::HttpMetrics;
 
-/// Finds the live session with a cluster.
-pub type Lookup = Arc<dyn Fn(&ClusterId) -> Option<Session> + Send + Sync>;
+/// Finds a live session with a cluster, but for those that were tried.
+pub type Lookup = Arc<dyn Fn(&ClusterId, &[SessionId]) -> Option<Session> + Send + Sync>;
 
 /// What an [`HttpIngress`] is made of.
 pub struct HttpIngressConfig {
@@ -127,14 +127,17 @@ pub struct HttpIngress {
     address_limit: AddressLimit,
 }
 
-type LinkLookup = Box<dyn Fn(&ClusterId) -> Option<Link> + Send + Sync>;
+type LinkLookup = Box<dyn Fn(&ClusterId, &[LinkId]) -> Option<Link> + Send + Sync>;
 
 impl HttpIngress {
     /// An ingress that does not listen yet.
     #[must_use]
     pub fn new(config: HttpIngressConfig) -> Arc<Self> {
         let lookup = config.lookup.clone();
-        let links = Box::new(move |cluster: &ClusterId| lookup(cluster).map(Link::Tunnel));
+        let links = Box::new(move |cluster: &ClusterId, tried: &[LinkId]| {
+            let tried: Vec<_> = tried.iter().filter_map(LinkId::session).collect();
+            lookup(cluster, &tried).map(Link::Tunnel)
+        });
         Self::over_links(config, links)
     }
 

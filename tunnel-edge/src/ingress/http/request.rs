@@ -15,7 +15,7 @@ use super::grpc::Dialect;
 use super::headers::{
     authority, for_caller, for_http1, for_http2, is_coding_undone, take_hop_by_hop,
 };
-use super::link::Link;
+use super::link::{Link, LinkId};
 use super::origin::Destination;
 use super::provenance::Provenance;
 use super::route::{Choice, resolve};
@@ -159,7 +159,7 @@ impl HttpIngress {
         let host = authority(&parts)?;
         let found = resolve(&self.settings, host.as_ref(), parts.uri.path_and_query())?;
         let (service, cluster) = (found.service, found.cluster);
-        let link = (self.lookup)(&cluster).filter(Link::is_open);
+        let link = (self.lookup)(&cluster, &[]).filter(Link::is_open);
         let link = link.ok_or(Failure::ClusterNotConnected)?;
         let protocol = link
             .service_protocol(&service)
@@ -219,9 +219,15 @@ impl HttpIngress {
         } else {
             // Another session may be in its place by now, which need not expose the same.
             let service = destination.service.clone();
-            let lookup = || {
-                let link = (self.lookup)(&cluster).filter(Link::is_open)?;
-                (link.service_protocol(&service) == Some(protocol)).then_some(link)
+            let lookup = |tried: &[LinkId]| {
+                let mut tried = tried.to_vec();
+                loop {
+                    let link = (self.lookup)(&cluster, &tried).filter(Link::is_open)?;
+                    if link.service_protocol(&service) == Some(protocol) {
+                        return Some(link);
+                    }
+                    tried.push(link.id());
+                }
             };
             let destination = &mut destination;
             self.origins.exchange(destination, request, lookup).await

@@ -22,7 +22,7 @@ use self::http1::{Http1, Http1Lease};
 use self::http2::{Http2, Http2Id, Http2Lease};
 use super::body::OriginBody;
 use super::failure::Failure;
-use super::limits::{MAX_IDLE, ORIGIN_IDLE, SWEEP_INTERVAL};
+use super::limits::{MAX_IDLE, OPEN_DEADLINE, ORIGIN_IDLE, SWEEP_INTERVAL};
 use super::link::{Link, LinkId, Verdict};
 use super::metrics::{IngressMetrics, Protocol};
 use super::pool::{IdleStack, SharedSet};
@@ -71,42 +71,53 @@ impl Origins {
     ///   that leaves its stream out (RFC 9113 §8.7); or if the origin had closed the connection
     ///   before anything was sent. At most [`MOST_TRIES`] times in all, since an origin that ends
     ///   its connections by and by refuses what crosses on each;
-    /// * once, if the stream was not opened;
+    /// * over each session once, if the one before did not take the stream, for as long as opening one
+    ///   may take; over a second one however long the first had it wait;
+    /// * once, if the stream was reset before anything was acted upon;
     /// * once, if its method is idempotent and its kept connection, or the session, ended before
     ///   an answer began;
     ///
-    /// provided that no more of its body was sent than is kept. `lookup` says over which session;
-    /// `to` then tells it. What a session did not take, and what a new connection failed of, is
-    /// only tried over another one.
+    /// provided that no more of its body was sent than is kept. `lookup` says over which session,
+    /// but for those that it is given; `to` then tells it. What a session did not take, and what a
+    /// new connection failed of, is never tried over the same one again.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         to: &mut Destination,
         mut request: Request<RequestBody>,
-        lookup: impl Fn() -> Option<Link>,
+        lookup: impl Fn(&[LinkId]) -> Option<Link>,
     ) -> Result<Response<OriginBody>, Failure> {
         let began = Instant::now();
         let mut reuse = Reuse::Any;
         let mut tries = 1;
         let mut was_stale = false;
+        let mut failed_over = Vec::new();
         loop {
             let unanswered = match self.try_once(to, request, reuse).await {
                 Ok(response) => return Ok(response),
                 Err(unanswered) => unanswered,
             };
             let failure = unanswered.failure;
-            let (Some(again), Some(link)) = (unanswered.again, lookup()) else {
-                return Err(failure);
-            };
-            let is_another = link.id() != to.link.id();
+            let since = Reuse::OpenedSince(began);
             let (worth_it, next) = match unanswered.cause {
                 Cause::Refused(by) => (tries < MOST_TRIES, Reuse::Besides(by)),
-                Cause::Closed => (tries < MOST_TRIES, Reuse::OpenedSince(began)),
-                Cause::Stale => (!was_stale, Reuse::OpenedSince(began)),
-                Cause::Unreached => (tries == 1 && is_another, Reuse::OpenedSince(began)),
+                Cause::Closed => (tries < MOST_TRIES, since),
+                Cause::Stale => (!was_stale, since),
+                Cause::NotTaken => {
+                    failed_over.push(to.link.id());
+                    let in_time = began.elapsed() < OPEN_DEADLINE;
+                    (tries == 1 || (in_time && tries < MOST_TRIES), since)
+                }
+                Cause::Ended => {
+                    failed_over.push(to.link.id());
+                    (tries == 1, since)
+                }
             };
             if !worth_it {
                 return Err(failure);
             }
+            let (Some(again), Some(link)) = (unanswered.again, lookup(&failed_over)) else {
+                return Err(failure);
+            };
             tries += 1;
             was_stale |= matches!(unanswered.cause, Cause::Stale);
             self.metrics.retries.inc();
@@ -131,7 +142,7 @@ impl Origins {
                 return Err(Unanswered {
                     failure,
                     again: (doubt(failure) == Doubt::Untouched).then_some(request),
-                    cause: Cause::Unreached,
+                    cause: Cause::NotTaken,
                 });
             }
         };
@@ -261,10 +272,12 @@ enum Cause {
     Refused(Http2Id),
     /// The origin had closed the connection before anything of it was sent.
     Closed,
-    /// The connection was there before, or the stream was not opened.
+    /// The connection was there before, or its stream was reset before anything was acted upon.
     Stale,
-    /// The session did not take the stream, or a connection of its own ended.
-    Unreached,
+    /// The session did not take the stream, and nothing of the request was sent.
+    NotTaken,
+    /// A connection that was made for it ended.
+    Ended,
 }
 
 /// The connections to one service over one session.
@@ -325,7 +338,7 @@ impl PoolLease {
                 if self.is_reused() || error.doubt == Doubt::Untouched {
                     Cause::Stale
                 } else {
-                    Cause::Unreached
+                    Cause::Ended
                 }
             }
         }

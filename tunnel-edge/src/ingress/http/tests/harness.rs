@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::limits::CALLER_PING;
-use super::super::link::Link;
+use super::super::link::{Link, LinkId};
 use super::super::origin::Destination;
 use super::super::{HttpIngress, HttpIngressConfig, HttpMetrics};
 use super::fake::{FakeIo, FakeSession};
@@ -128,15 +128,24 @@ impl Edge {
         let metrics = HttpMetrics::register(&mut registry);
         let sessions = Arc::new(Mutex::new(VecDeque::from([session.clone()])));
         let found = sessions.clone();
-        let lookup = Box::new(move |cluster: &certs::ClusterId| {
-            (cluster.to_string() == "acme/demo").then(|| {
-                let mut sessions = found.lock();
+        let lookup = Box::new(move |cluster: &certs::ClusterId, tried: &[LinkId]| {
+            if cluster.to_string() != "acme/demo" {
+                return None;
+            }
+            let mut sessions = found.lock();
+            loop {
                 let next = sessions.pop_front().unwrap();
-                if sessions.is_empty() {
+                let is_last = sessions.is_empty();
+                if is_last {
                     sessions.push_back(next.clone());
                 }
-                Link::Fake(next)
-            })
+                let next = Link::Fake(next);
+                match tried.contains(&next.id()) {
+                    false => return Some(next),
+                    true if is_last => return None,
+                    true => {}
+                }
+            }
         });
         let Setup {
             callers,
@@ -148,7 +157,7 @@ impl Edge {
             callers,
             connections,
             settings,
-            lookup: Arc::new(|_| None),
+            lookup: Arc::new(|_, _| None),
             metrics,
         };
         let ingress = HttpIngress::over_links(config, lookup);

@@ -11,7 +11,7 @@ use super::breaks::{read_head, until_request};
 use super::fake::{FakeIo, FakeSession, Refusal};
 use super::harness::{
     Answer, Edge, channel, data, echo, empty, full, get, mirror, next, request, serve_origin,
-    within,
+    serve_origins, within,
 };
 
 const RETRIES: &str = "causeway_http_retries_total";
@@ -377,6 +377,42 @@ async fn what_a_session_does_not_take_goes_to_another_if_there_is_one() {
             (200, "text")
         );
         assert_eq!((edge.metric(RETRIES), second.opened().len()), (1, 1));
+    }
+}
+
+/// Whatever the lookup finds in turn, a session that did not take a request is not asked again, and
+/// every other one is.
+#[tokio::test]
+async fn what_a_session_does_not_take_is_handed_on_until_one_does() {
+    for (refusals, code) in [(4, ""), (5, "draining")] {
+        let (edge, _streams) = Edge::start(AppProtocol::Http1).await;
+        let mut caller = edge.caller(Version::HTTP_11).await;
+        let mut sessions = vec![edge.session.clone()];
+        let mut origins = Vec::new();
+        for _ in 1..=refusals {
+            let (next, streams) = FakeSession::new("web", AppProtocol::Http1, Handle::current());
+            sessions.push(next);
+            origins.push(tokio::spawn(serve_origins(
+                AppProtocol::Http1,
+                streams,
+                echo,
+            )));
+        }
+        for session in &sessions[..refusals] {
+            session.refuse(Refusal::Open(OpenError::Draining));
+        }
+        let twice = sessions.iter().flat_map(|it| [it.clone(), it.clone()]);
+        *edge.sessions.lock() = twice.collect();
+        let answer = caller.send(request("POST", "/", full("text"))).await;
+        let answer = Answer::read(answer.unwrap()).await;
+        assert_eq!(answer.code(), code, "{refusals}");
+        if code.is_empty() {
+            assert_eq!(answer.text, "text");
+        }
+        let asked: Vec<_> = sessions.iter().map(|it| it.opened().len()).collect();
+        assert!(asked[..5] == [1; 5], "{asked:?}");
+        assert_eq!(asked.get(5).copied().unwrap_or(0), 0, "{asked:?}");
+        assert_eq!(edge.metric(RETRIES), 4, "{refusals}");
     }
 }
 

@@ -41,6 +41,7 @@ mod bad_streams;
 mod bulk;
 mod connect;
 mod credit;
+mod destination;
 mod ending;
 mod ends;
 mod halves;

@@ -20,6 +20,7 @@ mod discovery;
 mod dns;
 mod dns_beside_knot;
 mod dns_embedded;
+mod grace;
 mod half_close;
 mod hangup;
 mod idle;

@@ -110,6 +110,11 @@ impl Stranger {
         })
     }
 
+    /// Waits until every connection that was closed here is over, and the edge has been told.
+    pub(crate) fn settle(&self) {
+        self.runtime.block_on(self.endpoint.wait_idle());
+    }
+
     /// Connects to the edge at `to` over TLS on TCP, and waits for the alert by which it refuses.
     pub(crate) fn refused_over_tcp(&self, to: SocketAddr) -> rustls::AlertDescription {
         let mut tls = self.tls.clone();

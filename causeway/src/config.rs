@@ -94,7 +94,13 @@ mod tests {
             (&full.ingresses, &full.upstreams)
         );
         let differing = tunnel_edge::config::Config::restart_keys(&plain, &full);
-        let no_defaults = ["telemetry.listen", "audit.file", "dns", "workers"];
+        let no_defaults = [
+            "session.tenant_budget",
+            "telemetry.listen",
+            "audit.file",
+            "dns",
+            "workers",
+        ];
         assert!(
             differing.iter().all(|key| no_defaults.contains(key)),
             "{differing:?}"

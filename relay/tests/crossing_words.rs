@@ -52,6 +52,18 @@ fn header(stream: StreamId) -> Open {
     }
 }
 
+/// Both ends, and a stream that the first has opened.
+fn opened(now: Instant) -> (SessionState, SessionState, StreamId) {
+    let mut a = end(Opener::Initiator, now);
+    let mut b = end(Opener::Responder, now);
+    let id = a.open(now).unwrap();
+    assert!(matches!(
+        b.handle_open(&header(id), now),
+        Ok(HeaderOutcome::New { .. })
+    ));
+    (a, b, id)
+}
+
 fn said(state: &mut SessionState, now: Instant) -> Vec<Control> {
     std::iter::from_fn(|| state.poll_control(now)).collect()
 }
@@ -79,13 +91,7 @@ fn overs(state: &mut SessionState) -> Vec<Over> {
 #[test]
 fn a_reset_that_meets_the_acknowledgement_of_an_end_is_still_said() {
     let now = Instant::now();
-    let mut a = end(Opener::Initiator, now);
-    let mut b = end(Opener::Responder, now);
-    let id = a.open(now).unwrap();
-    assert!(matches!(
-        b.handle_open(&header(id), now),
-        Ok(HeaderOutcome::New { .. })
-    ));
+    let (mut a, mut b, id) = opened(now);
     assert_eq!(
         a.send(id, Generation(0), &mut Bytes::from(vec![0; 10]), now)
             .len(),
@@ -113,13 +119,7 @@ fn a_reset_that_meets_the_acknowledgement_of_an_end_is_still_said() {
 #[test]
 fn two_resets_that_pass_each_other_end_the_stream_once_at_each_end() {
     let now = Instant::now();
-    let mut a = end(Opener::Initiator, now);
-    let mut b = end(Opener::Responder, now);
-    let id = a.open(now).unwrap();
-    assert!(matches!(
-        b.handle_open(&header(id), now),
-        Ok(HeaderOutcome::New { .. })
-    ));
+    let (mut a, mut b, id) = opened(now);
     a.reset(id, ResetCode::CallerReset, String::new());
     b.reset(id, ResetCode::OriginReset, String::new());
     let (from_a, from_b) = (said(&mut a, now), said(&mut b, now));
@@ -142,13 +142,7 @@ fn two_resets_that_pass_each_other_end_the_stream_once_at_each_end() {
 #[test]
 fn two_users_that_go_away_with_bytes_unread_leave_nothing_behind() {
     let now = Instant::now();
-    let mut a = end(Opener::Initiator, now);
-    let mut b = end(Opener::Responder, now);
-    let id = a.open(now).unwrap();
-    assert!(matches!(
-        b.handle_open(&header(id), now),
-        Ok(HeaderOutcome::New { .. })
-    ));
+    let (mut a, mut b, id) = opened(now);
     for (from, to) in [(0, 1), (1, 0)] {
         let both = [&mut a, &mut b];
         let mut bytes = Bytes::from(vec![0; 10]);

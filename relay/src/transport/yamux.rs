@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::io::AsyncWrite as _;
 use futures_util::stream::Stream as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -174,7 +174,8 @@ impl MuxStream for YamuxStream {
         let written = ready!(Pin::new(&mut self.0).poll_write(cx, chunk));
         Poll::Ready(match written {
             Ok(count) => {
-                chunk.advance(count);
+                // Nothing of it is kept once all of it is taken, though its owner may hold the rest.
+                drop(chunk.split_to(count));
                 Ok(())
             }
             Err(_) => Err(StreamBroken),

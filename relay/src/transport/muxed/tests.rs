@@ -50,6 +50,7 @@ each_multiplexer![
     a_peer_that_vanishes_has_said_nothing,
     refusing_one_direction_leaves_the_other,
     what_was_written_before_the_end_arrives_before_it,
+    nothing_is_kept_of_what_was_sent,
     a_slow_reader_holds_up_nobody_else,
     bytes_written_one_by_one_all_arrive,
     more_than_the_session_grants_is_a_violation,
@@ -176,6 +177,22 @@ async fn what_was_written_before_the_end_arrives_before_it(kind: TransportKind) 
         assert_eq!(read(&mut far.recv, usize::MAX).await, all);
         write(&mut far.send, b"answer").await.unwrap();
         assert_eq!(read(&mut near.recv, 6).await, b"answer");
+    }
+}
+
+/// An empty rest of a chunk would keep all that the chunk is a part of.
+async fn nothing_is_kept_of_what_was_sent(kind: TransportKind) {
+    let [a, b] = pair(kind, BOUNDS).await;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let [mut near, mut far] = stream(from, to).await;
+        let whole = Bytes::from(vec![7; 100_000]);
+        let mut rest = whole.clone();
+        while !rest.is_empty() {
+            let room = poll_fn(|cx| near.send.poll_write(cx, &mut rest));
+            within("room", room).await.unwrap();
+        }
+        assert_eq!(read(&mut far.recv, whole.len()).await, whole);
+        eventually("nothing is kept", || whole.is_unique()).await;
     }
 }
 

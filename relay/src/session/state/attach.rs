@@ -156,7 +156,7 @@ impl SessionState {
     /// What is to be sent at `offset` on the transport stream of this generation, until everything
     /// that was sent before is sent again.
     pub fn replayed(&mut self, id: StreamId, generation: Generation, offset: u64) -> Replayed {
-        let stream = self.streams.get_mut(&id);
+        let stream = self.streams.get_mut(&id).map(Box::as_mut);
         let is_there =
             |s: &&mut LiveStream| s.generation == generation && s.place == Place::Attached;
         let Some(stream) = stream.filter(|s| !s.is_resetting()).filter(is_there) else {

@@ -8,7 +8,7 @@ use super::{ACK_DELAY, Event, Over, SessionState};
 use crate::proto::{Generation, ResetCode, StreamId};
 use crate::session::Violation;
 use crate::session::rx::AckUrgency;
-use crate::session::stream::{LiveStream, Phase, ResetBy};
+use crate::session::stream::{Phase, ResetBy};
 
 impl SessionState {
     /// How many bytes may be sent on `id` now; 0 if it is over.
@@ -119,8 +119,8 @@ impl SessionState {
     /// Its user is gone. What this end has sent and ended still reaches the peer before the reset
     /// that tells that nobody reads here; what it has not ended is incomplete and reset at once.
     pub fn abandon(&mut self, id: StreamId) {
-        let ended = |stream: &LiveStream| stream.tx.is_finished();
-        if self.streams.get(&id).is_none_or(ended) {
+        let stream = self.streams.get(&id);
+        if stream.is_none_or(|stream| stream.tx.is_finished()) {
             self.stop_receiving(id);
         } else {
             self.reset(id, ResetCode::Cancelled, String::new());

@@ -120,7 +120,8 @@ pub enum OpenRefusal {
 #[derive(Debug)]
 pub struct SessionState {
     config: SessionConfig,
-    streams: HashMap<StreamId, LiveStream>,
+    /// In boxes, since a table has more room than it has streams.
+    streams: HashMap<StreamId, Box<LiveStream>>,
     next_index: u64,
     seen: SeenIds,
     own_live: u32,
@@ -268,7 +269,7 @@ impl SessionState {
     fn insert(&mut self, id: StreamId, phase: Phase, now: Instant) {
         let (tx_base, rx_base) = (self.config.peer.stream_base, self.config.local.stream_base);
         let stream = LiveStream::new(id, tx_base, rx_base, phase, now);
-        self.streams.insert(id, stream);
+        self.streams.insert(id, Box::new(stream));
         *self.live_count(id) += 1;
         self.liveness.set_busy(true, now);
     }

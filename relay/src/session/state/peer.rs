@@ -173,7 +173,7 @@ impl SessionState {
             self.seen.contains(id.index())
         };
         if exists {
-            Ok(self.streams.get_mut(&id))
+            Ok(self.streams.get_mut(&id).map(Box::as_mut))
         } else {
             Err(wrong(id, "never opened"))
         }

@@ -121,7 +121,7 @@ impl Streams {
     /// Takes as much off the front of `chunk` as there is room for.
     pub(super) fn write(&mut self, key: Key, chunk: &mut Bytes, waker: &Waker) -> Written {
         let schedule = &mut self.schedule;
-        let Some(Stream { out, .. }) = self.table.get_mut(&key) else {
+        let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut) else {
             return Written::Broken;
         };
         if self.over.is_some() || out.end != OutEnd::Open {
@@ -148,7 +148,7 @@ impl Streams {
 
     /// Says with the last of what was written that it is the last.
     pub(super) fn finish(&mut self, key: Key) {
-        if let Some(Stream { out, .. }) = self.table.get_mut(&key)
+        if let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut)
             && out.end == OutEnd::Open
             && self.over.is_none()
         {
@@ -160,7 +160,7 @@ impl Streams {
 
     /// From now on what the stream writes goes ahead of all others.
     pub(super) fn prioritize(&mut self, key: Key) {
-        if let Some(Stream { out, .. }) = self.table.get_mut(&key)
+        if let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut)
             && !std::mem::replace(&mut out.ahead, true)
         {
             self.schedule.queued -= out.bytes;
@@ -273,7 +273,7 @@ impl Streams {
             let Some(key) = schedule.waiters.pop_front() else {
                 break;
             };
-            let Some(Stream { out, .. }) = self.table.get_mut(&key) else {
+            let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut) else {
                 continue;
             };
             let Some((waker, wanted)) = out.waiter.take() else {

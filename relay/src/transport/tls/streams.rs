@@ -105,7 +105,8 @@ pub(super) enum BackEnd {
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) side: Side,
-    pub(super) table: Table<Key, Stream>,
+    /// In boxes, since a table has more room than it has streams.
+    pub(super) table: Table<Key, Box<Stream>>,
     by_number: Table<u32, Key>,
     next_key: u64,
     /// Opened by this end, with or without a number.
@@ -204,14 +205,12 @@ impl Streams {
     pub(super) fn insert(&mut self, number: Option<u32>) -> Key {
         let key = Key(self.next_key);
         self.next_key += 1;
-        self.table.insert(
-            key,
-            Stream {
-                number,
-                out: Outgoing::default(),
-                back: Incoming::default(),
-            },
-        );
+        let stream = Stream {
+            number,
+            out: Outgoing::default(),
+            back: Incoming::default(),
+        };
+        self.table.insert(key, Box::new(stream));
         if let Some(number) = number {
             self.by_number.insert(number, key);
         }

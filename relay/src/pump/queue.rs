@@ -103,8 +103,8 @@ impl Buf for ChunkQueue {
         }
         self.tail.advance(count);
         if self.bytes == 0 {
-            // An idle stream holds no block.
-            self.tail = BytesMut::new();
+            // An idle stream holds no memory.
+            *self = Self::default();
         }
     }
 }

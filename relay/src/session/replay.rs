@@ -75,8 +75,9 @@ impl Replay {
         }
         self.tail_start += count as usize;
         if self.tail_start == self.tail.len() {
-            // An idle stream holds no block.
+            // An idle stream holds no memory.
             (self.tail, self.tail_start) = (BytesMut::new(), 0);
+            self.chunks = VecDeque::new();
         }
     }
 

@@ -77,7 +77,8 @@ impl StreamReceiver {
 
     /// For what came right behind the header of a new stream.
     pub(super) fn take_early(&mut self, early: Bytes) -> Result<(), Violation> {
-        if self.count(early.len())? {
+        // Nothing may still be a part of what the header was read into.
+        if self.count(early.len())? && !early.is_empty() {
             self.early = early;
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! The allow-list: what the control plane may call here, and nothing else.
 
 use std::collections::HashMap;
-use std::pin::pin;
+use std::future::ready;
 use std::sync::Arc;
 
 use relay::origin::{Origin, Served, Target};
 use relay::proto::{Open, ServiceInfo};
 use relay::settings::OriginSettings;
+use relay::transport::BoxFuture;
 use relay::{Incoming, ResetCode, ServiceName, Stream, WorkerHandle};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -140,48 +141,63 @@ impl Exposes {
     }
 
     /// Connects a stream of the edge to what it names, if it is on the list. The future lives as long
-    /// as the stream, so its size counts: what only some streams need is in boxes of its own.
-    pub(crate) async fn serve(self: Arc<Self>, incoming: Incoming, arrival: hello::Arrival) {
+    /// as the stream, so its size counts.
+    pub(crate) fn serve(
+        self: Arc<Self>,
+        incoming: Incoming,
+        arrival: hello::Arrival,
+    ) -> BoxFuture<'static, ()> {
         let Incoming { open, stream } = incoming;
         let found = self.table.borrow().get(&open.service).cloned();
         let Some(exposed) = found else {
             self.metrics.refused.inc();
             tracing::warn!(caller = open.caller.principal, "not exposed: refused");
-            return stream.reset(
+            stream.reset(
                 ResetCode::UnknownService,
                 format!("{} is not exposed by this client", open.service),
             );
+            return Box::pin(ready(()));
         };
-        let withdrawn = exposed.withdrawn.clone();
-        let served = pin!(async {
-            match exposed.origin.settings().target {
-                Target::Hello => {
-                    Box::pin(say_hello(stream, &open, arrival, exposed.withdrawn)).await;
-                }
-                Target::Tcp(_)
-                | Target::Http(_)
-                | Target::H2c(_)
-                | Target::Https(_)
-                | Target::Unix { .. } => self.relay(stream, &open, &exposed.origin).await,
+        let Exposed {
+            origin, withdrawn, ..
+        } = exposed;
+        let serving: BoxFuture<'static, ()> = match origin.settings().target {
+            Target::Hello => Box::pin(say_hello(stream, open, arrival, withdrawn.clone())),
+            Target::Tcp(_)
+            | Target::Http(_)
+            | Target::H2c(_)
+            | Target::Https(_)
+            | Target::Unix { .. } => Box::pin(self.relay(stream, open, origin)),
+        };
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = withdrawn.cancelled() => tracing::info!("not exposed any more: a stream is reset"),
+                () = serving => {}
             }
-        });
-        tokio::select! {
-            biased;
-            () = withdrawn.cancelled() => tracing::info!("not exposed any more: a stream is reset"),
-            () = served => {}
-        }
+        })
     }
 
-    async fn relay(&self, stream: Stream, open: &Open, origin: &Origin) {
-        let caller = open.caller.address;
-        let served = origin.serve(stream, &open.service, caller).await;
-        self.metrics.dialled(served.label());
-        match served {
-            Served::Pumped(pumped) => tracing::debug!(%pumped, "over"),
-            Served::GivenUp => tracing::debug!("the caller gave up"),
-            Served::NotReached(error) => {
-                let origin = &origin.settings().target;
-                tracing::warn!(%origin, %error, "target not reached");
+    fn relay(
+        self: Arc<Self>,
+        stream: Stream,
+        open: Open,
+        origin: Arc<Origin>,
+    ) -> impl Future<Output = ()> + Send {
+        let Open {
+            service, caller, ..
+        } = open;
+        let serving = origin.clone().serve(stream, service, caller.address);
+        async move {
+            let served = serving.await;
+            self.metrics.dialled(served.label());
+            match served {
+                Served::Pumped(pumped) => tracing::debug!(%pumped, "over"),
+                Served::GivenUp => tracing::debug!("the caller gave up"),
+                Served::NotReached(error) => {
+                    let origin = &origin.settings().target;
+                    tracing::warn!(%origin, %error, "target not reached");
+                }
             }
         }
     }
@@ -200,10 +216,10 @@ impl Exposed {
     }
 }
 
-async fn say_hello(stream: Stream, open: &Open, arrival: hello::Arrival, stop: CancellationToken) {
+async fn say_hello(stream: Stream, open: Open, arrival: hello::Arrival, stop: CancellationToken) {
     stream.confirm_connected();
     let arrival = hello::Arrival {
-        caller: Some(open.caller.principal.clone()),
+        caller: Some(open.caller.principal),
         caller_address: open.caller.address.map(|address| address.to_string()),
         service: Some(open.service.to_string()),
         stream: Some(stream.id().to_string()),

@@ -10,6 +10,7 @@ use relay::driver::{OpenError, OpenRequest, Stream};
 use relay::listen::{BindError, Listener};
 use relay::pump::{LocalEnd, Socket, pump, tune};
 use relay::settings::ListenAddr;
+use relay::transport::BoxFuture;
 use relay::{Caller, ServiceName, WorkerHandle};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
@@ -201,8 +202,13 @@ impl Forwards {
                     tune(socket, destination.sockets.keepalive);
                 }
                 let (link, metrics) = (link.clone(), metrics.clone());
+                // The task lives as long as its caller, so its size counts: what opening a stream
+                // takes is in a box that is gone by then.
+                let connecting = Box::pin(connect(link, metrics, destination, address, socket));
                 callers.spawn(async move {
-                    serve(&link, &metrics, destination, address, socket).await;
+                    if let Some(relaying) = connecting.await {
+                        relaying.await;
+                    }
                     drop(permit);
                 });
             }
@@ -217,14 +223,14 @@ fn key(forward: &Forward, listen: &ListenAddr) -> Key {
     (owner, listen.clone())
 }
 
-/// Moves one caller's bytes.
-async fn serve(
-    link: &Link,
-    metrics: &ClientMetrics,
+/// Opens a stream for a caller; what is answered moves the caller's bytes.
+async fn connect(
+    link: Arc<Link>,
+    metrics: Arc<ClientMetrics>,
     destination: Destination,
     address: Option<SocketAddr>,
     socket: Socket,
-) {
+) -> Option<BoxFuture<'static, ()>> {
     let Destination { service, sockets } = destination;
     let request = OpenRequest {
         service: service.clone(),
@@ -234,28 +240,32 @@ async fn serve(
         },
         traceparent: None,
     };
-    let stream = match open(link, request).await {
+    let stream = match open(&link, request).await {
         Ok(stream) => stream,
         Err(NotOpened::NoSession) => {
             metrics.forwarded("no_session");
             tracing::warn!(%service, "a caller is reset: no session with an edge");
-            return reset(socket);
+            reset(&socket);
+            return None;
         }
         Err(NotOpened::NoStream(error)) => {
             metrics.forwarded("not_opened");
             tracing::warn!(%service, %error, "a caller is reset: no stream");
-            return reset(socket);
+            reset(&socket);
+            return None;
         }
     };
     let span = stream.span().clone();
-    let pumped = pump(stream, socket, LocalEnd::Caller, sockets.idle_timeout)
-        .instrument(span.clone())
-        .await;
-    metrics.forwarded(match pumped.outcome {
-        Ok(()) => "complete",
-        Err(_) => "reset",
-    });
-    span.in_scope(|| tracing::debug!(%pumped, "caller over"));
+    let pumping = pump(stream, socket, LocalEnd::Caller, sockets.idle_timeout);
+    let relaying = async move {
+        let pumped = pumping.await;
+        metrics.forwarded(match pumped.outcome {
+            Ok(()) => "complete",
+            Err(_) => "reset",
+        });
+        tracing::debug!(%pumped, "caller over");
+    };
+    Some(Box::pin(relaying.instrument(span)))
 }
 
 /// Why a caller has no stream.
@@ -292,6 +302,6 @@ async fn open(link: &Link, request: OpenRequest) -> Result<Stream, NotOpened> {
     }
 }
 
-fn reset(socket: Socket) {
-    relay::pump::Local::reset_on_close(&socket, true);
+fn reset(socket: &Socket) {
+    relay::pump::Local::reset_on_close(socket, true);
 }

@@ -1,6 +1,7 @@
 //! What compute planes may call here: nothing, unless an upstream allows their cluster.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -84,8 +85,13 @@ impl Upstreams {
         all
     }
 
-    /// Connects a stream of `cluster`'s client to what it names, if that is allowed.
-    pub(crate) async fn serve(&self, cluster: &ClusterId, incoming: Incoming) {
+    /// Connects a stream of `cluster`'s client to what it names, if that is allowed. The future lives
+    /// as long as the stream, so its size counts.
+    pub(crate) fn serve(
+        self: Arc<Self>,
+        cluster: &ClusterId,
+        incoming: Incoming,
+    ) -> BoxFuture<'static, ()> {
         let Incoming { open, stream } = incoming;
         let (service, caller) = (open.service, open.caller.address);
         let found = self.table.lock().get(&service).cloned();
@@ -97,34 +103,44 @@ impl Upstreams {
             let why = format!("{cluster} may not call {service} here");
             return self.refuse(stream, ResetCode::NotAllowed, why);
         }
-        let relayed = self.relay(&service, stream, &reachable.origin, caller);
-        let relayed = reachable.withdrawn.run_until_cancelled(relayed).await;
-        if relayed.is_none() {
-            tracing::info!("upstream changed: a stream is reset");
-        }
+        let Reachable {
+            origin, withdrawn, ..
+        } = reachable;
+        let relaying = Box::pin(self.relay(service, stream, origin, caller));
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = withdrawn.cancelled() => tracing::info!("upstream changed: a stream is reset"),
+                () = relaying => {}
+            }
+        })
     }
 
-    fn refuse(&self, stream: Stream, code: ResetCode, why: String) {
+    fn refuse(&self, stream: Stream, code: ResetCode, why: String) -> BoxFuture<'static, ()> {
         self.metrics.upstream(code.label());
         tracing::warn!(%code, "upstream refused");
         stream.reset(code, why);
+        Box::pin(ready(()))
     }
 
-    async fn relay(
-        &self,
-        service: &ServiceName,
+    fn relay(
+        self: Arc<Self>,
+        service: ServiceName,
         stream: Stream,
-        origin: &Origin,
+        origin: Arc<Origin>,
         caller: Option<SocketAddr>,
-    ) {
-        let served = origin.serve(stream, service, caller).await;
-        self.metrics.upstream(served.label());
-        match served {
-            Served::Pumped(pumped) => tracing::debug!(%pumped, "over"),
-            Served::GivenUp => tracing::debug!("given up"),
-            Served::NotReached(error) => {
-                let origin = &origin.settings().target;
-                tracing::warn!(%origin, %error, "upstream not reached");
+    ) -> impl Future<Output = ()> + Send {
+        let serving = origin.clone().serve(stream, service, caller);
+        async move {
+            let served = serving.await;
+            self.metrics.upstream(served.label());
+            match served {
+                Served::Pumped(pumped) => tracing::debug!(%pumped, "over"),
+                Served::GivenUp => tracing::debug!("given up"),
+                Served::NotReached(error) => {
+                    let origin = &origin.settings().target;
+                    tracing::warn!(%origin, %error, "upstream not reached");
+                }
             }
         }
     }
@@ -153,8 +169,7 @@ pub(crate) struct OfClient {
 
 impl HandleStreams for OfClient {
     fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()> {
-        let (upstreams, cluster) = (self.upstreams.clone(), self.cluster.clone());
-        Box::pin(async move { upstreams.serve(&cluster, incoming).await })
+        self.upstreams.clone().serve(&self.cluster, incoming)
     }
 
     fn resumes(&self, service: &ServiceName) -> bool {

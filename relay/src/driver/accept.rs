@@ -108,12 +108,18 @@ async fn accept(
                     return std::future::pending().await;
                 };
                 let (shared, line, handler) = (shared.clone(), line.clone(), handler.clone());
-                handlers.spawn(async move {
+                // The task lives as long as its stream, so its size counts: what admitting it takes
+                // is in a box that is gone by then.
+                let admitting = Box::pin(async move {
                     let admitting = admit(&shared, &line, handler.as_ref(), transport, permit);
-                    let admitted = admitting.instrument(shared.span.clone()).await;
-                    if let Some(incoming) = admitted {
-                        let span = incoming.stream.span().clone();
-                        handler.serve(incoming).instrument(span).await;
+                    let incoming = admitting.instrument(shared.span.clone()).await?;
+                    let span = incoming.stream.span().clone();
+                    let serving = span.in_scope(|| handler.serve(incoming));
+                    Some(serving.instrument(span))
+                });
+                handlers.spawn(async move {
+                    if let Some(serving) = admitting.await {
+                        serving.await;
                     }
                 });
             }

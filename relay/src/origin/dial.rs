@@ -21,6 +21,7 @@ use crate::proto::{ResetCode, ServiceName};
 use crate::proxy_protocol;
 use crate::pump::{LocalEnd, Pumped, Socket, TlsSocket, pump, tune};
 use crate::settings::{Announce, Host, HostPort, OriginSettings};
+use crate::transport::BoxFuture;
 
 /// A target with all that is needed to dial it.
 #[derive(Clone, Debug)]
@@ -141,26 +142,44 @@ impl Origin {
 
     /// Dials for `stream`, which `caller` opened, says so to its opener, and pumps until it is over. What the opener is
     /// told of a failure is the code and `service`: the target's address is not its business.
-    pub async fn serve(
-        &self,
+    ///
+    /// The future lives as long as the stream, so its size counts: what dialling takes is in a box
+    /// that is gone by then.
+    pub fn serve(
+        self: Arc<Self>,
         stream: Stream,
-        service: &ServiceName,
+        service: ServiceName,
         caller: Option<SocketAddr>,
-    ) -> Served {
+    ) -> impl Future<Output = Served> + Send {
         stream.note_target(|| self.settings.target.to_string());
+        let connecting = Box::pin(self.connect(stream, service, caller));
+        async move {
+            match connecting.await {
+                Ok(pumping) => Served::Pumped(pumping.await),
+                Err(served) => served,
+            }
+        }
+    }
+
+    async fn connect(
+        self: Arc<Self>,
+        stream: Stream,
+        service: ServiceName,
+        caller: Option<SocketAddr>,
+    ) -> Result<BoxFuture<'static, Pumped>, Served> {
         let dialled = tokio::select! {
             dialled = self.dial(caller) => dialled,
-            _ = stream.over() => return Served::GivenUp,
+            _ = stream.over() => return Err(Served::GivenUp),
         };
         match dialled {
             Ok(socket) => {
                 stream.confirm_connected();
-                Served::Pumped(socket.pump(stream, self.settings.idle_timeout).await)
+                Ok(socket.pump(stream, self.settings.idle_timeout))
             }
             Err(error) => {
                 let code = error.reset_code();
                 stream.reset(code, format!("{service}: {code}"));
-                Served::NotReached(error)
+                Err(Served::NotReached(error))
             }
         }
     }
@@ -253,12 +272,15 @@ fn leave_reserve(socket: &impl AsFd) -> io::Result<()> {
 
 impl OriginSocket {
     /// Pumps between this target and `stream`; see [`pump`].
-    pub async fn pump(self, stream: Stream, idle_timeout: Option<Duration>) -> Pumped {
+    pub fn pump(
+        self,
+        stream: Stream,
+        idle_timeout: Option<Duration>,
+    ) -> BoxFuture<'static, Pumped> {
         let end = LocalEnd::Origin;
         match self {
-            Self::Plain(socket) => pump(stream, socket, end, idle_timeout).await,
-            // Much larger than the other, which would be as large with it.
-            Self::Tls(socket) => Box::pin(pump(stream, *socket, end, idle_timeout)).await,
+            Self::Plain(socket) => pump(stream, socket, end, idle_timeout),
+            Self::Tls(socket) => pump(stream, *socket, end, idle_timeout),
         }
     }
 }

@@ -14,9 +14,8 @@ mod queue;
 mod socket;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use std::time::Duration;
@@ -31,6 +30,7 @@ use idle::IdleWatch;
 
 use crate::driver::{Reset, Stream, StreamReceiver, StreamSender};
 use crate::proto::ResetCode;
+use crate::transport::BoxFuture;
 
 /// The most that is read from a socket at once, in bytes.
 const READ_AT_ONCE: usize = 64 * 1024;
@@ -94,12 +94,16 @@ pub enum PumpError {
 
 /// Pumps until both directions have ended and both ends of the stream know it, until either
 /// side breaks, or until nothing was moved for `idle_timeout`. Dropping the future resets both.
-pub async fn pump(
+///
+/// Call it within the runtime that polls the future. That lives as long as the stream, so its size
+/// counts: an `async fn` has room for its arguments beside what is made of them, and whoever awaits
+/// one has room for it twice.
+pub fn pump(
     stream: Stream,
-    socket: impl Local,
+    socket: impl Local + 'static,
     end: LocalEnd,
     idle_timeout: Option<Duration>,
-) -> Pumped {
+) -> BoxFuture<'static, Pumped> {
     // Whatever ends this other than the end of both directions, even the death of the process,
     // closes the socket as a reset.
     socket.reset_on_close(true);
@@ -111,40 +115,42 @@ pub async fn pump(
         waits_for_stream: false,
     };
     let mut down = Down::new(receiver);
-    let mut broken = pin!(socket.broken());
     let mut idle = idle_timeout.map(IdleWatch::new);
-    let outcome = poll_fn(|cx| {
-        if let over @ Poll::Ready(_) = poll_both(&mut up, &mut down, &socket, broken.as_mut(), cx) {
-            return over;
+    Box::pin(async move {
+        let mut broken = Broken::Unwatched;
+        let outcome = poll_fn(|cx| {
+            if let over @ Poll::Ready(_) = poll_both(&mut up, &mut down, &socket, &mut broken, cx) {
+                return over;
+            }
+            match &mut idle {
+                Some(idle) => idle.poll(up.count + down.count, cx),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        match &outcome {
+            Ok(()) => socket.reset_on_close(false),
+            Err(PumpError::Local(error)) => up.sender.reset(end.reset_code(), error.to_string()),
+            Err(error @ PumpError::Idle(_)) => {
+                up.sender.reset(ResetCode::IdleTimeout, error.to_string());
+            }
+            Err(PumpError::Stream(_)) => {}
         }
-        match &mut idle {
-            Some(idle) => idle.poll(up.count + down.count, cx),
-            None => Poll::Pending,
+        Pumped {
+            sent: up.count,
+            received: down.count,
+            outcome,
         }
     })
-    .await;
-    match &outcome {
-        Ok(()) => socket.reset_on_close(false),
-        Err(PumpError::Local(error)) => up.sender.reset(end.reset_code(), error.to_string()),
-        Err(error @ PumpError::Idle(_)) => {
-            up.sender.reset(ResetCode::IdleTimeout, error.to_string());
-        }
-        Err(PumpError::Stream(_)) => {}
-    }
-    Pumped {
-        sent: up.count,
-        received: down.count,
-        outcome,
-    }
 }
 
 /// Ready when the stream is over on both ends. Until then even a pump with nothing left to move
 /// watches its socket, so that a late reset is still told.
-fn poll_both(
+fn poll_both<'a>(
     up: &mut Up,
     down: &mut Down,
-    socket: &impl Local,
-    broken: Pin<&mut impl Future<Output = io::Error>>,
+    socket: &'a impl Local,
+    broken: &mut Broken<'a>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), PumpError>> {
     let up_ended = up.poll(socket, cx)?.is_ready();
@@ -156,12 +162,31 @@ fn poll_both(
         return Poll::Ready(over.map_err(Into::into));
     }
     // Whoever reads the socket hears of it there.
-    if (up_ended || up.waits_for_stream)
-        && let Poll::Ready(error) = broken.poll(cx)
-    {
-        return Poll::Ready(Err(error.into()));
+    if up_ended || up.waits_for_stream {
+        broken.poll(socket, cx).map(|error| Err(error.into()))
+    } else {
+        *broken = Broken::Unwatched;
+        Poll::Pending
     }
-    Poll::Pending
+}
+
+/// The end of a socket that is not read. A stream that is idle reads its socket, and holds no room
+/// for this.
+enum Broken<'a> {
+    Unwatched,
+    Watched(BoxFuture<'a, io::Error>),
+}
+
+impl<'a> Broken<'a> {
+    /// Ready when the socket has broken.
+    fn poll(&mut self, socket: &'a impl Local, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            match self {
+                Self::Unwatched => *self = Self::Watched(Box::pin(socket.broken())),
+                Self::Watched(broken) => return broken.as_mut().poll(cx),
+            }
+        }
+    }
 }
 
 /// From the socket to the stream.

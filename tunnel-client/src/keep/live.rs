@@ -201,7 +201,7 @@ impl HandleStreams for OfEdge {
             arrival.transport = Some(snapshot.transport.to_string());
             arrival.key_exchange = Some(snapshot.key_exchange);
         }
-        Box::pin(self.exposes.clone().serve(incoming, arrival))
+        self.exposes.clone().serve(incoming, arrival)
     }
 
     fn resumes(&self, service: &ServiceName) -> bool {

@@ -65,10 +65,11 @@ impl TcpIngress {
                 return;
             }
         };
-        let _: Option<()> = stop.run_until_cancelled(self.accept(&listener)).await;
+        let accepting = Arc::new(self).accept(&listener);
+        let _: Option<()> = stop.run_until_cancelled(accepting).await;
     }
 
-    async fn accept(&self, listener: &TcpListener) {
+    async fn accept(self: Arc<Self>, listener: &TcpListener) {
         let room = Arc::new(Semaphore::new(self.ingress.connections.max));
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else {
@@ -96,7 +97,12 @@ impl TcpIngress {
     }
 
     /// Hands the caller to the worker of its session, or resets it.
-    async fn greet(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+    async fn greet(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) {
         match arrive(socket, peer, &self.ingress.connections).await {
             Ok((socket, caller)) => self.admit(Socket::Tcp(socket), caller, permit),
             Err(error) => {
@@ -107,7 +113,7 @@ impl TcpIngress {
         }
     }
 
-    fn admit(&self, socket: Socket, address: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn admit(self: &Arc<Self>, socket: Socket, address: SocketAddr, permit: OwnedSemaphorePermit) {
         if !self.ingress.callers.admit(address.ip()) {
             return self.turn_away(&socket, address, "not_allowed");
         }
@@ -127,8 +133,9 @@ impl TcpIngress {
         self.hand_over(caller, session);
     }
 
-    /// Goes on with the caller on the worker of `session`.
-    fn hand_over(&self, caller: Admitted, session: Session) {
+    /// Goes on with the caller on the worker of `session`. That task lives as long as the caller, so
+    /// its size counts: what opening a stream takes is in a box that is gone by then.
+    fn hand_over(self: &Arc<Self>, caller: Admitted, session: Session) {
         let Admitted {
             socket,
             address,
@@ -146,12 +153,12 @@ impl TcpIngress {
         };
         let worker = session.worker().clone();
         let this = self.clone();
-        worker.spawn(self.callers.track_future(async move {
+        let opening = Box::pin(async move {
             let socket = match detached.attach() {
                 Ok(socket) => socket,
                 Err(error) => {
                     tracing::warn!(%error, "a caller cannot be taken over");
-                    return;
+                    return None;
                 }
             };
             let caller = Admitted {
@@ -161,18 +168,28 @@ impl TcpIngress {
                 open_by,
                 room,
             };
-            this.serve_over(&session, caller).await;
+            let (stream, caller) = this.open(&session, caller).await?;
+            Some(Box::pin(this.relay(stream, caller)))
+        });
+        worker.spawn(self.callers.track_future(async move {
+            if let Some(relaying) = opening.await {
+                relaying.await;
+            }
         }));
     }
 
-    /// Relays the caller over `session`, or hands it on to one that was not tried yet, if there is time:
-    /// nothing that the caller has said was sent by an open that failed. Its header may have been, and
-    /// then the origin sees a connection that is reset. What the client says of a stream, such as that
-    /// it does not expose the service, is final.
-    async fn serve_over(&self, session: &Session, mut caller: Admitted) {
+    /// Opens a stream over `session`, or hands the caller on to one that was not tried yet, if there is
+    /// time: nothing that the caller has said was sent by an open that failed. Its header may have been,
+    /// and then the origin sees a connection that is reset. What the client says of a stream, such as
+    /// that it does not expose the service, is final.
+    async fn open(
+        self: &Arc<Self>,
+        session: &Session,
+        mut caller: Admitted,
+    ) -> Option<(Stream, Admitted)> {
         let open = session.open(self.request(caller.address));
         let error = match timeout_at(caller.open_by, open).await {
-            Ok(Ok(stream)) => return self.relay(stream, caller).await,
+            Ok(Ok(stream)) => return Some((stream, caller)),
             Ok(Err(error)) => error,
             Err(_) => OpenError::Timeout,
         };
@@ -192,6 +209,7 @@ impl TcpIngress {
                 self.turn_away(&caller.socket, caller.address, "not_opened");
             }
         }
+        None
     }
 
     fn request(&self, caller: SocketAddr) -> OpenRequest {
@@ -205,22 +223,26 @@ impl TcpIngress {
         }
     }
 
-    async fn relay(&self, stream: Stream, caller: Admitted) {
-        let Admitted {
-            socket,
-            room: _until_it_is_over,
-            ..
-        } = caller;
+    /// Moves the caller's bytes.
+    fn relay(
+        self: Arc<Self>,
+        stream: Stream,
+        caller: Admitted,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let Admitted { socket, room, .. } = caller;
         let span = stream.span().clone();
-        let pumped = pump(stream, socket, LocalEnd::Caller, self.settings.idle_timeout)
-            .instrument(span.clone())
-            .await;
-        let outcome = match pumped.outcome {
-            Ok(()) => "complete",
-            Err(_) => "reset",
+        let pumping = pump(stream, socket, LocalEnd::Caller, self.settings.idle_timeout);
+        let relaying = async move {
+            let pumped = pumping.await;
+            let outcome = match pumped.outcome {
+                Ok(()) => "complete",
+                Err(_) => "reset",
+            };
+            self.metrics.caller(self.ingress.name.as_str(), outcome);
+            tracing::debug!(ingress = %self.ingress.name, %pumped, "caller over");
+            drop(room);
         };
-        self.metrics.caller(self.ingress.name.as_str(), outcome);
-        span.in_scope(|| tracing::debug!(ingress = %self.ingress.name, %pumped, "caller over"));
+        relaying.instrument(span)
     }
 
     fn turn_away(&self, socket: &Socket, caller: SocketAddr, why: &'static str) {

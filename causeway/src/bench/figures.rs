@@ -1,10 +1,15 @@
 //! The figures, of each path in each round, and what is made of them.
 
+use std::ops::AddAssign;
+
 use super::load::{Latency, Moved, Way};
 use super::plan::Path;
 
 /// How many bulk streams "many" are.
 pub(super) const MANY: usize = 8;
+
+/// How many a crowd is.
+const CROWD: usize = 64;
 
 /// What is measured of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,14 @@ pub(super) enum Figure {
     StalledPingP50,
     StalledPingP99,
     IdleStreamKib,
+    /// The same of a stream that does not resume.
+    IdleFleetingKib,
+    /// Gbit/s one way over streams that do not resume.
+    Fleeting(Way, Streams),
+    /// How many times that streams move that do, in the same minute.
+    ResumableToFleeting(Way, Streams),
+    /// How many times the CPU they take for each byte.
+    ResumableCpuToFleeting(Way, Streams),
 }
 
 /// How many streams share the bulk.
@@ -31,6 +44,14 @@ pub(super) enum Figure {
 pub(super) enum Streams {
     One,
     Many,
+    Crowd,
+}
+
+/// What went through, and what CPU it took on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) moved: Moved,
+    pub(super) cpu_seconds: f64,
 }
 
 /// All that was measured.
@@ -41,7 +62,7 @@ pub(super) struct Figures {
 
 impl Figure {
     /// In the order of the table.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::Throughput(Way::ToCompute, Streams::One),
         Self::Cpu(Way::ToCompute, Streams::One),
         Self::Throughput(Way::ToControl, Streams::One),
@@ -59,6 +80,19 @@ impl Figure {
         Self::StalledPingP50,
         Self::StalledPingP99,
         Self::IdleStreamKib,
+        Self::IdleFleetingKib,
+        Self::Fleeting(Way::ToCompute, Streams::One),
+        Self::ResumableToFleeting(Way::ToCompute, Streams::One),
+        Self::ResumableCpuToFleeting(Way::ToCompute, Streams::One),
+        Self::Fleeting(Way::ToControl, Streams::One),
+        Self::ResumableToFleeting(Way::ToControl, Streams::One),
+        Self::ResumableCpuToFleeting(Way::ToControl, Streams::One),
+        Self::Fleeting(Way::ToCompute, Streams::Crowd),
+        Self::ResumableToFleeting(Way::ToCompute, Streams::Crowd),
+        Self::ResumableCpuToFleeting(Way::ToCompute, Streams::Crowd),
+        Self::Fleeting(Way::ToControl, Streams::Crowd),
+        Self::ResumableToFleeting(Way::ToControl, Streams::Crowd),
+        Self::ResumableCpuToFleeting(Way::ToControl, Streams::Crowd),
     ];
 
     /// Its name in JSON, which ends in its unit.
@@ -77,6 +111,20 @@ impl Figure {
             Self::StalledPingP50 => "stalled_ping_p50_us".to_owned(),
             Self::StalledPingP99 => "stalled_ping_p99_us".to_owned(),
             Self::IdleStreamKib => "idle_stream_kib".to_owned(),
+            Self::IdleFleetingKib => "idle_not_resumable_stream_kib".to_owned(),
+            Self::Fleeting(way, streams) => {
+                format!(
+                    "{}_{}_not_resumable_gbit_per_s",
+                    way.name(),
+                    streams.count()
+                )
+            }
+            Self::ResumableToFleeting(way, streams) => {
+                format!("{}_{}_resumable_ratio", way.name(), streams.count())
+            }
+            Self::ResumableCpuToFleeting(way, streams) => {
+                format!("{}_{}_resumable_cpu_ratio", way.name(), streams.count())
+            }
         }
     }
 }
@@ -95,7 +143,15 @@ impl Streams {
         match self {
             Self::One => 1,
             Self::Many => MANY,
+            Self::Crowd => CROWD,
         }
+    }
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, more: Self) {
+        self.moved += more.moved;
+        self.cpu_seconds += more.cpu_seconds;
     }
 }
 
@@ -125,6 +181,32 @@ impl Figures {
         );
         if let Some(cpu) = cpu_seconds {
             self.add(path, Figure::Cpu(way, streams), cpu / moved.gigabytes());
+        }
+    }
+
+    /// Bulk over streams that resume, beside bulk over streams that do not.
+    pub(super) fn add_beside(
+        &mut self,
+        path: Path,
+        (way, streams): (Way, Streams),
+        resumable: Spent,
+        fleeting: Spent,
+    ) {
+        let gbit = fleeting.moved.gbit_per_second();
+        self.add(path, Figure::Fleeting(way, streams), gbit);
+        self.add(
+            path,
+            Figure::ResumableToFleeting(way, streams),
+            resumable.moved.gbit_per_second() / gbit,
+        );
+        let cpu = |spent: Spent| spent.cpu_seconds / spent.moved.gigabytes();
+        // The system counts it in hundredths of a second, which may be none.
+        if fleeting.cpu_seconds > 0.0 {
+            self.add(
+                path,
+                Figure::ResumableCpuToFleeting(way, streams),
+                cpu(resumable) / cpu(fleeting),
+            );
         }
     }
 
@@ -226,6 +308,29 @@ mod tests {
         };
         figures.add_ping(TLS, latency);
         assert_eq!(figures.median(TLS, Figure::PingP99), Some(2000.0));
+    }
+
+    #[test]
+    fn streams_that_resume_are_compared_with_streams_that_do_not() {
+        let mut figures = Figures::new();
+        let bulk = (Way::ToCompute, Streams::Crowd);
+        let spent = |bytes, cpu_seconds| {
+            let took = Duration::from_secs(1);
+            let mut spent = Spent::default();
+            for _ in 0..2 {
+                spent += Spent {
+                    moved: Moved { bytes, took },
+                    cpu_seconds,
+                };
+            }
+            spent
+        };
+        figures.add_beside(TLS, bulk, spent(125_000_000, 0.75), spent(250_000_000, 1.0));
+        figures.add_beside(TLS, bulk, spent(125_000_000, 0.75), spent(250_000_000, 0.0));
+        let all = |figure| figures.rounds(TLS, figure);
+        assert_eq!(all(Figure::Fleeting(bulk.0, bulk.1)), [2.0, 2.0]);
+        assert_eq!(all(Figure::ResumableToFleeting(bulk.0, bulk.1)), [0.5, 0.5]);
+        assert_eq!(all(Figure::ResumableCpuToFleeting(bulk.0, bulk.1)), [1.5]);
     }
 
     #[test]

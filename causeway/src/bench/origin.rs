@@ -17,7 +17,8 @@ const BACKLOG: u32 = 1024;
 /// How much is moved at once where there is much to move.
 const CHUNK: usize = 256 * 1024;
 
-/// How much at first: most connections of a bench move a byte.
+/// How much at first: most connections of a bench move a byte. And how much of what is sent back: there are many such
+/// connections, and they keep it.
 const FIRST_CHUNK: usize = 4 * 1024;
 
 /// What a process beside the tunnel is.
@@ -135,7 +136,7 @@ async fn answer(caller: &mut TcpStream) -> io::Result<()> {
     let service = Service::of(caller.read_u8().await?);
     let (mut from, mut to) = caller.split();
     match service {
-        Some(Service::Echo) => copy(&mut from, &mut to).await,
+        Some(Service::Echo) => copy(&mut from, &mut to, FIRST_CHUNK).await,
         Some(Service::Drain) => {
             let count = drain(&mut from).await?;
             to.write_u64(count).await?;
@@ -176,16 +177,17 @@ async fn pass(caller: &mut TcpStream, to: SocketAddr) -> io::Result<()> {
     let (mut from_caller, mut to_caller) = caller.split();
     let (mut from_origin, mut to_origin) = origin.split();
     tokio::try_join!(
-        copy(&mut from_caller, &mut to_origin),
-        copy(&mut from_origin, &mut to_caller),
+        copy(&mut from_caller, &mut to_origin, CHUNK),
+        copy(&mut from_origin, &mut to_caller, CHUNK),
     )?;
     Ok(())
 }
 
-/// Copies to the end, and passes the end on.
+/// Copies to the end, and passes the end on. `most` is moved at once where there is much to move.
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
+    most: usize,
 ) -> io::Result<()> {
     let mut chunk = vec![0; FIRST_CHUNK];
     loop {
@@ -195,7 +197,7 @@ async fn copy(
         }
         to.write_all(&chunk[..read]).await?;
         if read == chunk.len() {
-            chunk.resize(CHUNK, 0);
+            chunk.resize(most, 0);
         }
     }
 }

@@ -11,7 +11,7 @@ use tunnel_client::config::Transport;
 
 use super::Trouble;
 use super::beside::Beside;
-use super::figures::{Figure, Figures, Streams};
+use super::figures::{Figure, Figures, Spent, Streams};
 use super::load::{Way, bulk, connections, open_idle, ping, ping_beside_bulk, ping_beside_stalled};
 use super::origin::Part;
 use super::plan::{Path, Plan};
@@ -19,6 +19,9 @@ use super::table::throughput_label;
 use super::tunnel::{Tunnel, bring_up};
 use super::usage::{cpu_seconds, settled_memory};
 use crate::pair::{Directory, Failure, Pair, Progress};
+
+/// How many turns each of two has that are compared with each other. Neither is always the first.
+const PAIRS: u32 = 4;
 
 /// What stays from the first round to the last.
 pub(super) struct Bench<'a> {
@@ -111,14 +114,18 @@ impl Turn<'_> {
             Path::Tunnel(transport) => {
                 // Memory first, and of processes that have done nothing yet.
                 let fresh = self.tunnel(transport).await?;
-                let kib = self.idle_stream(fresh).await?;
+                let kib = self.idle_stream(fresh.ingress, fresh.pids).await?;
                 figures.add(path, Figure::IdleStreamKib, kib);
+                let fresh = self.tunnel(transport).await?;
+                let kib = self.idle_stream(fresh.fleeting, fresh.pids).await?;
+                figures.add(path, Figure::IdleFleetingKib, kib);
                 let fresh = self.tunnel(transport).await?;
                 let entry = Entry {
                     address: fresh.ingress,
                     pids: fresh.pids.to_vec(),
                 };
                 self.traffic(path, &entry, figures).await?;
+                self.resumption(path, fresh, figures).await?;
                 self.pair.stop().await;
                 Ok(())
             }
@@ -196,15 +203,57 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Streams that resume beside streams that do not, in short turns: what else the machine does
+    /// meets both.
+    async fn resumption(
+        &mut self,
+        path: Path,
+        tunnel: Tunnel,
+        figures: &mut Figures,
+    ) -> Result<(), Trouble> {
+        let turn = self.bench.plan.duration / PAIRS;
+        for streams in [Streams::One, Streams::Crowd] {
+            for way in [Way::ToCompute, Way::ToControl] {
+                let what = format!("{}, resumable or not", throughput_label(way, streams));
+                let spend = move |address, sum: &mut Spent| {
+                    let before = cpu_seconds(&tunnel.pids)?;
+                    let moved = bulk(address, way, streams.count(), turn)?;
+                    *sum += Spent {
+                        moved,
+                        cpu_seconds: cpu_seconds(&tunnel.pids)? - before,
+                    };
+                    io::Result::Ok(())
+                };
+                let (resumable, fleeting) = self
+                    .run(&what, move || {
+                        let (mut resumable, mut fleeting) = (Spent::default(), Spent::default());
+                        for pair in 0..PAIRS {
+                            if pair % 2 == 0 {
+                                spend(tunnel.ingress, &mut resumable)?;
+                            }
+                            spend(tunnel.fleeting, &mut fleeting)?;
+                            if pair % 2 == 1 {
+                                spend(tunnel.ingress, &mut resumable)?;
+                            }
+                        }
+                        Ok((resumable, fleeting))
+                    })
+                    .await?;
+                figures.add_beside(path, (way, streams), resumable, fleeting);
+            }
+        }
+        Ok(())
+    }
+
     /// KiB for each stream, of edge and client together.
-    async fn idle_stream(&mut self, tunnel: Tunnel) -> Result<f64, Trouble> {
+    async fn idle_stream(&mut self, ingress: SocketAddr, pids: [u32; 2]) -> Result<f64, Trouble> {
         let streams = self.bench.plan.idle_streams;
         self.run("memory of idle streams", move || {
             // What the first stream alone brings about is not for all of them to bear.
-            drop(open_idle(tunnel.ingress, 1)?);
-            let before = settled_memory(&tunnel.pids)?;
-            let open = open_idle(tunnel.ingress, streams)?;
-            let after = settled_memory(&tunnel.pids)?;
+            drop(open_idle(ingress, 1)?);
+            let before = settled_memory(&pids)?;
+            let open = open_idle(ingress, streams)?;
+            let after = settled_memory(&pids)?;
             drop(open);
             Ok((exact(after) - exact(before)) / exact(streams))
         })

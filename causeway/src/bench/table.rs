@@ -69,7 +69,7 @@ pub(super) fn throughput_label(way: Way, streams: Streams) -> String {
     };
     match streams {
         Streams::One => format!("{way}, 1 stream"),
-        Streams::Many => format!("{way}, {} streams", streams.count()),
+        Streams::Many | Streams::Crowd => format!("{way}, {} streams", streams.count()),
     }
 }
 
@@ -86,12 +86,16 @@ fn label(figure: Figure, plan: &Plan) -> String {
         Figure::StalledPingP50 => format!("ping + {STALLED} that never read, p50"),
         Figure::StalledPingP99 => format!("ping + {STALLED} that never read, p99"),
         Figure::IdleStreamKib => format!("memory of an idle stream ({})", plan.idle_streams),
+        Figure::IdleFleetingKib => "- of one that does not resume".to_owned(),
+        Figure::Fleeting(way, streams) => format!("{}, no resume", throughput_label(way, streams)),
+        Figure::ResumableToFleeting(..) => "- resumable ÷ that".to_owned(),
+        Figure::ResumableCpuToFleeting(..) => "- its CPU ÷ that's".to_owned(),
     }
 }
 
 fn unit(figure: Figure) -> &'static str {
     match figure {
-        Figure::Throughput(..) | Figure::LoadBesidePing => "Gbit/s",
+        Figure::Throughput(..) | Figure::LoadBesidePing | Figure::Fleeting(..) => "Gbit/s",
         Figure::Cpu(..) => "s/GB",
         Figure::ConnectionsPerSecond => "1/s",
         Figure::PingP50
@@ -100,7 +104,8 @@ fn unit(figure: Figure) -> &'static str {
         | Figure::LoadedPingP99
         | Figure::StalledPingP50
         | Figure::StalledPingP99 => "µs",
-        Figure::IdleStreamKib => "KiB",
+        Figure::IdleStreamKib | Figure::IdleFleetingKib => "KiB",
+        Figure::ResumableToFleeting(..) | Figure::ResumableCpuToFleeting(..) => "",
     }
 }
 

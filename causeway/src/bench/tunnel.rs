@@ -16,11 +16,17 @@ use crate::pair::{
 /// For everything, from the first file to the client having joined.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What the origin is exposed as, with streams that resume and with streams that do not.
+const RESUMABLE: &str = "origin";
+const FLEETING: &str = "fleeting";
+
 /// A running tunnel to the origin.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tunnel {
     /// Where callers connect to.
     pub(super) ingress: SocketAddr,
+    /// Where they do for a stream that does not resume.
+    pub(super) fleeting: SocketAddr,
     /// Edge and client.
     pub(super) pids: [u32; 2],
 }
@@ -50,16 +56,21 @@ pub(super) async fn bring_up(
     let edge_status = ask(&edge_admin, Step::Join).await?;
     let client_status = ask(&client_admin, Step::Join).await?;
     let ways = exposed(&edge_status, &client_status);
-    let ingress = ways.iter().find_map(|service| match service.way {
-        Way::Tcp(address) => Some(address),
-        Way::Http { .. } | Way::Nowhere => None,
-    });
-    let pids = pair.edge.as_ref().zip(pair.client.as_ref());
-    let pids = pids.and_then(|(edge, client)| Some([edge.pid()?, client.pid()?]));
-    ingress
-        .zip(pids)
-        .map(|(ingress, pids)| Tunnel { ingress, pids })
-        .ok_or_else(|| Failure::new(Step::Edge, "it does not say where it takes callers"))
+    let ingress = |name| {
+        let service = ways.iter().find(|service| service.name.as_str() == name);
+        match service?.way {
+            Way::Tcp(address) => Some(address),
+            Way::Http { .. } | Way::Nowhere => None,
+        }
+    };
+    let tunnel = || {
+        Some(Tunnel {
+            ingress: ingress(RESUMABLE)?,
+            fleeting: ingress(FLEETING)?,
+            pids: [pair.edge.as_ref()?.pid()?, pair.client.as_ref()?.pid()?],
+        })
+    };
+    tunnel().ok_or_else(|| Failure::new(Step::Edge, "it does not say where it takes callers"))
 }
 
 /// `edge.toml`.
@@ -80,7 +91,13 @@ drain = "1s"
 [[ingress]]
 kind = "tcp"
 listen = "127.0.0.1:0"
-to = "{TENANT}/{CLUSTER}/origin"
+to = "{TENANT}/{CLUSTER}/{RESUMABLE}"
+anonymous = true
+
+[[ingress]]
+kind = "tcp"
+listen = "127.0.0.1:0"
+to = "{TENANT}/{CLUSTER}/{FLEETING}"
 anonymous = true
 "#
     )
@@ -103,9 +120,15 @@ listen = "127.0.0.1:0"
 drain = "1s"
 
 [[expose]]
-service = "origin"
+service = "{RESUMABLE}"
 target = "tcp://{origin}"
 health = "off"
+
+[[expose]]
+service = "{FLEETING}"
+target = "tcp://{origin}"
+health = "off"
+resume = false
 "#,
         transport.name()
     )

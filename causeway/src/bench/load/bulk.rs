@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::AddAssign;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ pub(in crate::bench) enum Way {
 }
 
 /// What went through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(in crate::bench) struct Moved {
     pub(in crate::bench) bytes: u64,
     /// From the first byte sent to the end of the last stream: what was under way when the time was
@@ -35,6 +36,13 @@ impl Moved {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
     pub(in crate::bench) fn gigabytes(self) -> f64 {
         self.bytes as f64 / 1e9
+    }
+}
+
+impl AddAssign for Moved {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.took += more.took;
     }
 }
 

@@ -321,7 +321,7 @@ async fn connected(
     let dialling = near.spawn(async move {
         match kind {
             TransportKind::Quic => {
-                let config = quic::client_config(Arc::new(client), BOUNDS, None).unwrap();
+                let config = quic::client_config(Arc::new(client), BOUNDS, None, None).unwrap();
                 let endpoint = endpoint(None);
                 let connecting = endpoint.connect_with(config, address, quic::SERVER_NAME);
                 let connection = connecting.unwrap().await.unwrap();

@@ -158,6 +158,7 @@ pub async fn run(
             quic: QuicDialer {
                 tls: certs::tls::client(&material, &[quic::ALPN]),
                 bounds: bounds(&config.session),
+                expected_rtt: None,
             },
             tcp: TcpDialer {
                 tls: certs::tls::client(&material, &[]),

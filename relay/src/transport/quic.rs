@@ -1,8 +1,9 @@
 //! QUIC (RFC 9000) by quinn.
 
+mod socket;
+
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionId, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
-use socket2::{Domain, Protocol, Socket, Type};
 
+pub use self::socket::udp_socket;
 pub use super::SessionBounds;
 use super::{
     BoxFuture, Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
@@ -57,13 +58,15 @@ const FIRST_STREAMS: u32 = 128;
 /// has retired and the other not yet.
 const MOST_STREAMS: u32 = 1 << 20;
 
-/// The size that is asked for each buffer of a UDP socket, in bytes.
-const UDP_BUFFER: usize = 4 << 20;
-
 /// How many handshakes may wait for our decision, and for how many bytes.
 const MAX_INCOMING: usize = 1024;
 const INCOMING_BUFFER: u64 = 16 << 10;
 const INCOMING_BUFFER_TOTAL: u64 = 8 << 20;
+
+/// What a round trip is taken for before one was measured (RFC 9002 §6.2.2), and at least, whatever was:
+/// the other end has work to do before it answers a handshake.
+const UNKNOWN_RTT: Duration = Duration::from_millis(333);
+const LEAST_EXPECTED_RTT: Duration = Duration::from_millis(100);
 
 /// A TLS configuration that QUIC cannot use.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +81,7 @@ pub fn server_config(
     let crypto = QuicServerConfig::try_from(tls).map_err(|_| UnusableTls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(transport_config(bounds))
+        .transport_config(Arc::new(transport_config(bounds)))
         // Nothing is validated by a token of an earlier connection, so none is kept: the default
         // keeps a filter of 10 MiB.
         .validation_token_config({
@@ -92,15 +95,20 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The configuration of one dialled connection, which shows `hint` to the edge.
+/// The configuration of one dialled connection, which shows `hint` to the edge. What is not answered
+/// is sent again after three times the round trip that is expected, if one was measured before.
 pub fn client_config(
     tls: Arc<rustls::ClientConfig>,
     bounds: SessionBounds,
     hint: Option<WorkerHint>,
+    expected_rtt: Option<Duration>,
 ) -> Result<quinn::ClientConfig, UnusableTls> {
     let crypto = QuicClientConfig::try_from(tls).map_err(|_| UnusableTls)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport_config(bounds));
+    let mut transport = transport_config(bounds);
+    let expected = expected_rtt.unwrap_or(UNKNOWN_RTT);
+    transport.initial_rtt(expected.clamp(LEAST_EXPECTED_RTT, UNKNOWN_RTT));
+    config.transport_config(Arc::new(transport));
     if let Some(hint) = hint {
         config.initial_dst_cid_provider(Arc::new(move || first_connection_id(hint)));
     }
@@ -121,7 +129,7 @@ pub fn shown_hint(incoming: &quinn::Incoming) -> Option<WorkerHint> {
     id.first_chunk::<8>().map(|bytes| WorkerHint(*bytes))
 }
 
-fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
+fn transport_config(bounds: SessionBounds) -> TransportConfig {
     let window = |bytes: u64| VarInt::from_u64(bytes + WINDOW_SLACK).unwrap_or(VarInt::MAX);
     let mut config = TransportConfig::default();
     let idle = IDLE_TIMEOUT.max(bounds.patience + MORE_PATIENCE);
@@ -137,25 +145,7 @@ fn transport_config(bounds: SessionBounds) -> Arc<TransportConfig> {
         .receive_window(window(bounds.all_windows))
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
-    Arc::new(config)
-}
-
-/// A UDP socket with buffers that hold what arrives while the worker is busy elsewhere: with the
-/// system's default of some 200 KiB, a bulk transfer loses packets on a perfect path.
-pub fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
-    }
-    // The kernel grants less if its own limit is lower; then it works with less.
-    let _ = socket.set_recv_buffer_size(UDP_BUFFER);
-    let _ = socket.set_send_buffer_size(UDP_BUFFER);
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+    config
 }
 
 /// A QUIC connection after its handshake.

@@ -63,7 +63,7 @@ impl Certificate {
         match setup.transport {
             TransportKind::Quic => {
                 let tls = self.client(TransportKind::Quic.alpn());
-                Dialler::Quic(quic::client_config(tls, bounds, None).unwrap())
+                Dialler::Quic(quic::client_config(tls, bounds, None, None).unwrap())
             }
             kind @ (TransportKind::Tls | TransportKind::Yamux | TransportKind::H2) => {
                 Dialler::Tcp(self.client(kind.alpn()).into(), bounds)

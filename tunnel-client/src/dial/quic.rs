@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay::proto::WorkerHint;
 use relay::transport::Connection;
@@ -14,6 +15,8 @@ use super::DialError;
 pub(crate) struct QuicDialer {
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) bounds: SessionBounds,
+    /// The round trip of an earlier connection to the edge (RFC 9002 §6.2.2).
+    pub(crate) expected_rtt: Option<Duration>,
 }
 
 impl QuicDialer {
@@ -24,7 +27,7 @@ impl QuicDialer {
         address: SocketAddr,
         hint: Option<WorkerHint>,
     ) -> Result<Arc<dyn Connection>, DialError> {
-        let config = quic::client_config(self.tls.clone(), self.bounds, hint)
+        let config = quic::client_config(self.tls.clone(), self.bounds, hint, self.expected_rtt)
             .map_err(|error| DialError::unusable(address, &error))?;
         let endpoint = udp_socket(any_port_towards(address)).and_then(|socket| {
             let runtime = Arc::new(quinn::TokioRuntime);

@@ -18,14 +18,18 @@ use super::{Keeper, LONGEST_RETRY_AFTER};
 use crate::dial::{Connected, DialError, Finish, Race, Way};
 
 /// How long after one round of attempts the next begins beside it: one that began while nothing came
-/// through may not notice that something does.
-const ROUND: Duration = Duration::from_secs(2);
+/// through may not notice that something does. Linux sends a SYN again 1, 3 and 7 s after the first: with
+/// those of the rounds before, there is one every half second at least, which whole seconds would not do.
+const ROUND: Duration = Duration::from_millis(1250);
 
 /// How long an edge that was reached may take to answer Hello.
 const ANSWER: Duration = Duration::from_secs(4);
 
-/// How many rounds there are at once.
-const ROUNDS: usize = 5;
+/// How many rounds there are at once: as many as begin before the first is over.
+const ROUNDS: usize = 8;
+
+/// How long after an edge has answered, but not carried the session on, it is asked again.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
 
 /// A session, and how it can be carried on.
 #[derive(Clone, Debug)]
@@ -74,9 +78,19 @@ impl Keeper {
         let mut rounds = FuturesUnordered::new();
         let mut next_round = Instant::now();
         let mut patience = Patience::new(&self.backoff);
+        // One at most: the edge is to hear one Hello at a time.
+        let mut carrying = FuturesUnordered::new();
+        let mut next = None;
         loop {
+            if carrying.is_empty()
+                && let Some((connected, span)) = next.take()
+            {
+                let carried = self.carry_on(course, connected, span);
+                carrying.push(timeout(ANSWER, carried));
+            }
             tokio::select! {
-                () = course.session.unsuspect() => return Duration::ZERO,
+                // Once it has heard Hello, the edge may have left the old connection.
+                () = course.session.unsuspect(), if carrying.is_empty() => return Duration::ZERO,
                 () = sleep_until(next_round), if rounds.len() < ROUNDS => {
                     rounds.push(self.round(course));
                     // While nobody waits there is no hurry, and thousands of others may be lost too.
@@ -86,15 +100,14 @@ impl Keeper {
                     };
                     next_round = Instant::now() + pause;
                 }
-                Some(found) = rounds.next() => {
-                    let Some((connected, span)) = found else { continue };
+                // The latest is the likeliest to be there still.
+                Some(found) = rounds.next() => next = found.or(next),
+                Some(carried) = carrying.next() => match carried {
+                    Ok(Carried::On) => return Duration::ZERO,
+                    Ok(Carried::NotYet(wait)) => return wait,
                     // What takes longer is given up: the network may have gone again.
-                    match timeout(ANSWER, self.carry_on(course, connected, span)).await {
-                        Ok(Carried::On) => return Duration::ZERO,
-                        Ok(Carried::NotYet(wait)) => return wait,
-                        Err(_) => {}
-                    }
-                }
+                    Err(_) => {}
+                },
             }
         }
     }
@@ -113,7 +126,8 @@ impl Keeper {
         if only_suspect && self.transports.len() > 1 {
             ways.retain(|other| other.transport != way.transport);
         }
-        let (dialer, worker) = (self.dialer.clone(), self.worker.clone());
+        let (mut dialer, worker) = (self.dialer.clone(), self.worker.clone());
+        dialer.quic.expected_rtt = Some(course.session.snapshot().rtt);
         let mut race = Race::new(dialer, course.hint, worker, ways);
         let mut begin = |way| dial_span(self.next_attempt(), way);
         while let Some(Finish { way, span, outcome }) = race.next(&mut begin).await {
@@ -156,7 +170,7 @@ impl Keeper {
         let new_way = connected.way;
         let mut hello = self.hello(edge);
         let Ok(continues) = session.continuing(connected.connection(), hello.attempt) else {
-            return Carried::NotYet(ROUND);
+            return Carried::NotYet(ASKED_AGAIN);
         };
         hello.continues = continues;
         session.set_full_size(self.proves_full_size(new_way.transport));
@@ -195,11 +209,13 @@ impl Keeper {
     /// Ends the session if the edge will never go on with it; else says how long to wait.
     fn not_carried(&self, session: &Session, error: &DialError) -> Duration {
         let Some(refusal) = error.refusal() else {
-            return ROUND;
+            return ASKED_AGAIN;
         };
         let asked = refusal.retry_after.unwrap_or_default();
         match refusal.code {
-            CloseCode::Overload | CloseCode::Superseded => asked.clamp(ROUND, LONGEST_RETRY_AFTER),
+            CloseCode::Overload | CloseCode::Superseded => {
+                asked.clamp(ASKED_AGAIN, LONGEST_RETRY_AFTER)
+            }
             CloseCode::Shutdown
             | CloseCode::Refused
             | CloseCode::WrongEdge
@@ -220,8 +236,30 @@ impl Keeper {
                         ..refusal.clone()
                     });
                 }
-                ROUND
+                ASKED_AGAIN
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the moment falls at which a network is there again.
+    #[test]
+    fn a_syn_leaves_every_half_second() {
+        const SENT_AGAIN: [u64; 4] = [0, 1000, 3000, 7000];
+        let round = u64::try_from(ROUND.as_millis()).unwrap();
+        let rounds = u64::try_from(ROUNDS).unwrap();
+        let begun = (0..rounds).map(|nth| nth * round);
+        let mut sent: Vec<u64> = begun
+            .flat_map(|begun| SENT_AGAIN.map(|after| begun + after))
+            .filter(|at| (2_500..=rounds * round).contains(at))
+            .collect();
+        sent.sort();
+        for pair in sent.windows(2) {
+            assert!(pair[1] - pair[0] <= 500, "{pair:?} of {sent:?}");
         }
     }
 }

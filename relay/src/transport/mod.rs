@@ -120,6 +120,10 @@ pub trait Connection: Send + Sync + fmt::Debug {
     /// byte sent.
     fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>>;
 
+    /// The peer is about to open so many streams at once. Where it needs this end for that, they are made
+    /// ready.
+    fn expect(&self, _streams: usize) {}
+
     /// The next stream that the peer opened. Cancel-safe.
     fn accept(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>>;
 

@@ -21,6 +21,9 @@ use crate::transport::tls::{Limits, lost};
 const FIRST_AHEAD: usize = 8;
 const MOST_AHEAD: usize = 256;
 
+/// How many wait at most when so many streams are expected: as many as every client takes.
+const MOST_EXPECTED: usize = 1024;
+
 /// How many requests there can be: every other number of 31 bits.
 pub(super) const NUMBERS: u32 = 1 << 30;
 
@@ -33,6 +36,8 @@ pub(super) struct Edge {
     wanted_ahead: usize,
     /// As many have waited as are wanted.
     has_been_ahead: bool,
+    /// How many streams the other end is known to want to open.
+    expected: usize,
     /// What the other end says of the connection, until it is told of.
     words: Option<H2Stream>,
     /// The connection's own stream is open: it comes first.
@@ -70,6 +75,7 @@ impl Edge {
             ahead: FuturesUnordered::new(),
             wanted_ahead: FIRST_AHEAD,
             has_been_ahead: false,
+            expected: 0,
             words: None,
             speaks: false,
         }
@@ -114,8 +120,9 @@ impl Edge {
             self.wanted_ahead = (self.wanted_ahead * 2).min(MOST_AHEAD);
             self.has_been_ahead = false;
         }
+        let wanted = self.wanted_ahead.max(self.expected.min(MOST_EXPECTED));
         while self.speaks
-            && self.ahead.len() < self.wanted_ahead
+            && self.ahead.len() < wanted
             && let Poll::Ready(sent) = self.poll_request(Purpose::Ahead, cx)
         {
             let (answer, send) = sent?;
@@ -124,7 +131,7 @@ impl Edge {
                 send: Some(send),
             });
         }
-        self.has_been_ahead |= self.ahead.len() == self.wanted_ahead;
+        self.has_been_ahead |= self.ahead.len() >= self.wanted_ahead;
         Ok(())
     }
 }
@@ -152,7 +159,10 @@ impl Multiplexer for Edge {
             return Poll::Ready(Event::Ended(ended));
         }
         match Pin::new(&mut self.ahead).poll_next(cx) {
-            Poll::Ready(Some(Ok(stream))) => Poll::Ready(Event::Opened(stream)),
+            Poll::Ready(Some(Ok(stream))) => {
+                self.expected = self.expected.saturating_sub(1);
+                Poll::Ready(Event::Opened(stream))
+            }
             Poll::Ready(Some(Err(violation))) => {
                 Poll::Ready(Event::Ended(Ended::Violation(violation)))
             }
@@ -167,6 +177,10 @@ impl Multiplexer for Edge {
             send: Some(send),
             recv: Recv::Awaited(answer),
         }))
+    }
+
+    fn expect(&mut self, streams: usize) {
+        self.expected = streams;
     }
 
     fn poll_own_words(&mut self, cx: &mut Context<'_>) -> Poll<Result<H2Stream, Ended>> {

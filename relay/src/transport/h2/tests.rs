@@ -156,6 +156,24 @@ async fn a_client_that_refuses_what_is_there_for_it_is_none() {
     }
 }
 
+/// Who goes on with a thousand streams need not wait a round trip for every doubling.
+#[tokio::test]
+async fn as_many_requests_wait_as_streams_are_expected() {
+    const EXPECTED: usize = 300;
+    let (dialled, accepted) = tls_pair().await;
+    let connection = start(accepted, BOUNDS).unwrap();
+    connection.expect(EXPECTED);
+    let shaking = h2::server::handshake(dialled);
+    let mut peer = within("a handshake", shaking).await.unwrap();
+    let mut waiting = Vec::new();
+    while waiting.len() < EXPECTED {
+        let request = within("a request", peer.accept()).await.unwrap().unwrap();
+        if request.0.headers()[FIELD] == "ahead" {
+            waiting.push(request);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_edge_whose_numbers_are_used_up_closes_and_says_so() {
     let (dialled, accepted) = tls_pair().await;

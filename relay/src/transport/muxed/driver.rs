@@ -153,6 +153,12 @@ impl<M: Multiplexer> Driver<M> {
     /// should have it once more.
     fn turn(&mut self, cx: &mut Context<'_>, again: &mut bool) -> Result<(), Ended> {
         *again = false;
+        let expected = self
+            .shared
+            .with(|state| std::mem::take(&mut state.expected));
+        if expected > 0 {
+            self.multiplexer.expect(expected);
+        }
         loop {
             match self.drive(cx) {
                 Poll::Pending => break,

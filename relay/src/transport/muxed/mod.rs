@@ -57,6 +57,9 @@ pub(super) trait Multiplexer: Send + Unpin + 'static {
     /// A stream of this end; it is driven with the next `poll_drive`.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Stream, Ended>>;
 
+    /// The peer will open so many streams, and may need this end for that.
+    fn expect(&mut self, _streams: usize) {}
+
     /// The stream on which this end says what concerns the connection: once, before all others.
     fn poll_own_words(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Stream, Ended>>;
 }
@@ -175,6 +178,10 @@ impl Connection for MuxedConnection {
 
     fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
         Box::pin(self.shared.open())
+    }
+
+    fn expect(&self, streams: usize) {
+        self.shared.expect(streams);
     }
 
     fn accept(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {

@@ -36,6 +36,8 @@ pub(super) struct State {
     farewell: Option<(CloseCode, String)>,
     /// Who waits for a stream of this end.
     openers: VecDeque<oneshot::Sender<TransportStream>>,
+    /// How many streams the peer will open, as the multiplexer was not told yet.
+    pub(super) expected: usize,
     /// Opened by the peer and not accepted yet.
     unaccepted: VecDeque<TransportStream>,
     /// Frames of the connection itself that are not sent yet.
@@ -114,6 +116,11 @@ impl Shared {
                 Err(unwanted) => stream = unwanted,
             }
         }
+    }
+
+    /// The peer will open so many streams.
+    pub(super) fn expect(&self, streams: usize) {
+        self.tell(|state| state.expected = streams);
     }
 
     /// The peer has opened `stream`.

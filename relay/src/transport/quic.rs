@@ -1,5 +1,6 @@
 //! QUIC (RFC 9000) by quinn.
 
+mod congestion;
 mod socket;
 
 use std::collections::VecDeque;
@@ -144,6 +145,7 @@ fn transport_config(bounds: SessionBounds) -> TransportConfig {
         .stream_receive_window(window(bounds.stream_window))
         .receive_window(window(bounds.all_windows))
         .send_window(SEND_WINDOW)
+        .congestion_controller_factory(Arc::<congestion::FromFirstAnswer>::default())
         .datagram_receive_buffer_size(None);
     config
 }

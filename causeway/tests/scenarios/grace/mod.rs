@@ -2,6 +2,7 @@
 //! on, and then the truth. And who may go on with a session, and who may not.
 
 mod attacks;
+mod fleeting;
 mod goes_on;
 mod killed;
 mod numbers;

@@ -107,6 +107,8 @@ class Interop(services.InteropServicer):
 
 
 options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+# By itself it gives a connection up whose peer answers none of its own pings for a minute.
+options += [("grpc.http2.ping_timeout_ms", 600_000)]
 if "--max-age" in sys.argv:
     age_ms = int(sys.argv[sys.argv.index("--max-age") + 1]) * 1000
     options += [("grpc.max_connection_age_ms", age_ms), ("grpc.max_connection_age_grace_ms", 10_000)]

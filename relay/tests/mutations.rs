@@ -180,9 +180,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "keep streams that cannot move",
-        file: "state/line.rs",
-        place: "if @ && stream.moves_bytes() {\n                    lost",
-        right: "!stream.resumable",
+        file: "stream.rs",
+        place: "@ && self.moves_bytes()",
+        right: "!self.resumable",
         wrong: "false",
     },
     Mutation {

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
 use crate::clusters::{Admitted as Entered, Clusters};
@@ -63,7 +64,7 @@ pub(crate) struct Admission {
     pub(crate) handshake_timeout: Duration,
     /// Every admitted session, and every handshake under way.
     pub(crate) tasks: TaskTracker,
-    /// Every admitted session.
+    /// Every session, from when it is sure to be admitted.
     pub(crate) sessions: TaskTracker,
     /// The edge stops: sessions drain for `grace`.
     pub(crate) stop: CancellationToken,
@@ -76,6 +77,7 @@ struct Admitted {
     established: Established,
     cluster: ClusterId,
     certificate_expires: Option<SystemTime>,
+    counted: TaskTrackerToken,
 }
 
 impl Admission {
@@ -94,9 +96,14 @@ impl Admission {
             established,
             cluster,
             certificate_expires,
+            counted,
         } = match admitted {
             Ok(Some(admitted)) => admitted,
             Ok(None) => return self.metrics.handshake("resumed"),
+            Err(NotAdmitted::Stopping) => {
+                self.metrics.handshake(NotAdmitted::Stopping.label());
+                return tracing::info!("not admitted: this edge is stopping");
+            }
             Err(error) if error.is_a_strangers() => return self.count_stranger(&error),
             Err(error) => {
                 self.metrics.handshake(error.label());
@@ -114,7 +121,8 @@ impl Admission {
         let session = Session::start(established, options, &cluster.to_string(), worker, handler);
         let span = session.span().clone();
         let living = self.live(session, hello, cluster, certificate_expires);
-        self.sessions.track_future(living.instrument(span)).await;
+        living.instrument(span).await;
+        drop(counted);
     }
 
     /// Counts who did not get far enough to be worth a line in the log.
@@ -246,9 +254,11 @@ impl Admission {
         if pending.hello().continues.is_some() {
             return self.resume(pending, &cluster).await.map(|()| None);
         }
+        // Whoever has passed here is waited for.
+        let counted = self.sessions.token();
         if self.stop.is_cancelled() {
             refuse(pending, CloseCode::Shutdown, STOPPING, None).await;
-            return Err(NotAdmitted::Policy(CloseCode::Shutdown));
+            return Err(NotAdmitted::Stopping);
         }
         if !self.registry.has_room(&cluster, pending.hello()) {
             refuse(pending, CloseCode::Overload, FULL, Some(RETRY_WHEN_FULL)).await;
@@ -261,6 +271,7 @@ impl Admission {
             established,
             cluster,
             certificate_expires,
+            counted,
         }))
     }
 

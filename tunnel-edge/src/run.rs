@@ -296,8 +296,8 @@ async fn drain(admission: &Admission, ingresses: &Ingresses, mut accepting: Join
     }
     accepting.shutdown().await;
     admission.tasks.close();
-    // Handshakes that are still under way are refused, and none takes longer.
-    let _ = timeout(admission.handshake_timeout, admission.tasks.wait()).await;
+    // Whoever is being refused is to read why.
+    let _ = timeout(FAREWELL, admission.tasks.wait()).await;
 }
 
 fn this_edge(

@@ -46,7 +46,7 @@ pub trait HandleStreams: Send + Sync {
     fn serve(&self, incoming: Incoming) -> BoxFuture<'static, ()>;
 
     /// Whether a stream for `service` may outlive its connection, if its opener wants that. Asked
-    /// once, before [`Self::serve`].
+    /// for each of its headers, before [`Self::serve`].
     fn resumes(&self, service: &ServiceName) -> bool {
         let _ = service;
         true

@@ -49,10 +49,17 @@ pub(super) struct NextLine {
 }
 
 impl NextLine {
-    /// Has a line served, instead of one that was to be next and is not any more.
+    /// Has a line served, or the one of a later attempt that is to be next already.
     pub(super) fn put(&self, begun: BegunLine) {
-        if let Some((older, _)) = self.begun.lock().replace(begun) {
-            older.connection.close(CloseCode::Moved, "");
+        let mut next = self.begun.lock();
+        let (later, earlier) = match next.take() {
+            Some(other) if other.0.attempt > begun.0.attempt => (other, Some(begun)),
+            other => (begun, other),
+        };
+        *next = Some(later);
+        drop(next);
+        if let Some((earlier, _)) = earlier {
+            earlier.connection.close(CloseCode::Moved, "");
         }
         self.due.notify_one();
     }
@@ -84,6 +91,10 @@ pub(super) async fn run(shared: Arc<Shared>, first: BegunLine, next: Arc<NextLin
         }
     }
     shared.reset_all();
+    // It too is told why the session is over.
+    if let Some(late) = next.begun.lock().take() {
+        lines.spawn(serve(shared.clone(), late).instrument(shared.span.clone()));
+    }
     while let Some(ended) = lines.join_next().await {
         super::surface_panic(ended);
     }

@@ -293,22 +293,32 @@ impl Session {
     }
 
     async fn drained(&self) {
-        let answered_by = Instant::now() + DRAIN_ANSWER;
+        let mut waits_since = None;
         loop {
             let mut idle = pin!(self.shared.idle());
             idle.as_mut().enable();
-            let (drained, live) = self
-                .shared
-                .with(|session, _| (session.is_drained(), session.live_streams()));
-            // A peer that is not there, or does not answer, is waited for no longer than is needed.
-            let answers = self.is_connected() && Instant::now() < answered_by;
-            if drained || (live == 0 && !answers) {
+            let (drained, answered, live) = self.shared.with(|session, _| {
+                let answered = session.has_peer_drained();
+                (session.is_drained(), answered, session.live_streams())
+            });
+            // Nothing is left but what the peer has not told of, if it tells at all.
+            let connected = self.is_connected();
+            let untold = live == 0 && !answered;
+            let waits =
+                (untold && connected).then(|| *waits_since.get_or_insert_with(Instant::now));
+            let answered_by = waits.map(|since| since + DRAIN_ANSWER);
+            let overdue = answered_by.is_some_and(|by| Instant::now() >= by);
+            if drained || overdue || (untold && !connected) {
                 return;
+            }
+            if waits.is_none() {
+                waits_since = None;
             }
             tokio::select! {
                 () = idle => {}
-                () = sleep_until(answered_by), if live == 0 => {}
-                () = self.detached(), if live == 0 => {}
+                () = sleep_until(answered_by.unwrap_or_else(Instant::now)), if waits.is_some() => {}
+                () = self.detached(), if connected => {}
+                () = self.connected(), if !connected => {}
                 () = self.shared.closed().cancelled() => return,
             }
         }

@@ -125,6 +125,11 @@ impl LiveStream {
         self.tx.keep_no_more();
     }
 
+    /// Whether it is lost with its connection.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        !self.resumable && self.moves_bytes()
+    }
+
     /// Whether bytes may still have to be moved one way or the other.
     pub(super) fn moves_bytes(&self) -> bool {
         let all_moved = self.tx.is_confirmed() && self.rx.is_all_received();

@@ -167,6 +167,7 @@ async fn a_stream_that_its_acceptor_does_not_keep_ends_with_its_connection(
     // The answer has come with it. What is sent now, nobody takes before the connection is lost.
     fleeting.write_all(&[7; 4096]).await.unwrap();
     assert_eq!(guest.end.budget.kept(), 0);
+    assert!(guest.end.session.has_fleeting() && end.session.has_fleeting());
 
     house.cut();
     both_detached(&guest, &end).await;
@@ -175,6 +176,7 @@ async fn a_stream_that_its_acceptor_does_not_keep_ends_with_its_connection(
         assert_eq!(error.unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
     guest.resume(2).await;
+    assert!(!guest.end.session.has_fleeting() && !end.session.has_fleeting());
     lasting.write_all(b"still").await.unwrap();
     within("an echo", lasting.read_exact(&mut back))
         .await

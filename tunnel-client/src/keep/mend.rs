@@ -118,6 +118,10 @@ impl Keeper {
     async fn round(&self, course: &Course) -> Option<(Connected, Span)> {
         let way = course.way();
         let only_suspect = course.session.is_connected();
+        if only_suspect && course.session.has_fleeting() {
+            // Some of its streams would end, and the connection may live.
+            return None;
+        }
         self.metrics.connected(self.link.connected());
         let mut addresses = self.known_addresses();
         addresses.retain(|address| *address != way.address);

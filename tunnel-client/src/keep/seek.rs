@@ -48,8 +48,9 @@ impl Keeper {
             {
                 self.note_move(attempts, before, way);
             }
-            // One that goes on needs no room beside another, and is mended when it is suspect.
-            let goes_on = session.is_resumable();
+            // One that goes on needs no room beside another, and is mended when it is suspect. One that
+            // would lose streams by it lives on beside another for them.
+            let goes_on = session.is_resumable() && !session.has_fleeting();
             let has_room = goes_on || self.retired.has_room(edge);
             let found = tokio::select! {
                 () = session.suspect(), if has_room && !goes_on => {

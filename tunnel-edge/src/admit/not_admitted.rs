@@ -17,6 +17,8 @@ pub(crate) enum NotAdmitted {
     Identity(String),
     #[error("refused: {0}")]
     Policy(CloseCode),
+    #[error("this edge is stopping")]
+    Stopping,
 }
 
 impl NotAdmitted {
@@ -36,7 +38,8 @@ impl NotAdmitted {
             | Self::Tls(_)
             | Self::Handshake(_)
             | Self::Identity(_)
-            | Self::Policy(_) => false,
+            | Self::Policy(_)
+            | Self::Stopping => false,
         }
     }
 
@@ -47,6 +50,7 @@ impl NotAdmitted {
             Self::Handshake(_) => "protocol",
             Self::Identity(_) => "identity",
             Self::Policy(_) => "refused",
+            Self::Stopping => "stopping",
         }
     }
 }

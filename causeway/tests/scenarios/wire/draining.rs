@@ -39,7 +39,10 @@ fn survives_a_cut_while_the_edge_drains(transport: &str) {
     plane.edge.signal("TERM");
     // Nobody new is let in, and the client tries.
     wait_for("the edge to refuse a new session", || {
-        let refused = plane.edge.log().contains("refused: shutdown");
+        let refused = plane
+            .edge
+            .log()
+            .contains("not admitted: this edge is stopping");
         refused.then_some(())
     });
 

@@ -28,7 +28,8 @@ pub struct OpenRequest {
     pub traceparent: Option<String>,
 }
 
-/// Why a stream was not opened. Nothing of it was sent that could have had an effect.
+/// Why a stream was not opened. No payload of it was sent; after [`OpenError::Timeout`] its header may
+/// have reached the acceptor, which is told of the reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The session is over.

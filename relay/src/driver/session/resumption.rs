@@ -123,6 +123,11 @@ impl Session {
         self.shared.resumes()
     }
 
+    /// Whether some of its streams would end if it went on with another connection now.
+    pub fn has_fleeting(&self) -> bool {
+        self.shared.with(|session, _| session.has_fleeting())
+    }
+
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.shared.is_connected()

@@ -13,6 +13,13 @@ impl SessionState {
         matches!(self.line, Line::Connected(_))
     }
 
+    /// Whether there are streams that would end if the session went on with another connection now.
+    pub fn has_fleeting(&self) -> bool {
+        self.streams
+            .values()
+            .any(|stream| stream.place == Place::Attached && stream.ends_with_connection())
+    }
+
     /// Whether `attempt` is the connection that there is. What is heard on any other is too late.
     pub fn is_current(&self, attempt: Attempt) -> bool {
         self.line == Line::Connected(attempt)
@@ -80,7 +87,7 @@ impl SessionState {
         for (id, stream) in &mut self.streams {
             if stream.place == Place::Attached {
                 stream.place = Place::Detached;
-                if !stream.resumable && stream.moves_bytes() {
+                if stream.ends_with_connection() {
                     lost.push(*id);
                 }
             }

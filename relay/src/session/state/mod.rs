@@ -71,7 +71,7 @@ pub enum Event {
     Services(Vec<ServiceInfo>),
     /// Every edge that a client may keep sessions with, as the responder tells now.
     Edges(Vec<String>),
-    /// The peer is stopping.
+    /// The peer is stopping, and this end is not.
     Draining,
     /// The peer's answer to a Ping is overdue.
     Suspect,
@@ -333,6 +333,11 @@ impl SessionState {
     pub fn is_drained(&self) -> bool {
         let opened = self.peer_opened.filter(|_| self.streams.is_empty());
         opened.is_some_and(|opened| self.seen.contains_all_below(opened))
+    }
+
+    /// Whether the peer has said how many streams it has opened in all.
+    pub fn has_peer_drained(&self) -> bool {
+        self.peer_opened.is_some()
     }
 
     fn look_whether_idle(&mut self) {

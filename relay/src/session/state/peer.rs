@@ -1,6 +1,6 @@
 //! What the peer says.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Event, Over, SessionState, wrong};
 use crate::proto::{Ack, Control, Opener, ResetCode, StreamId};
@@ -48,13 +48,14 @@ impl SessionState {
             } => {
                 self.handle_reset(stream, code, message, now)?;
             }
-            Control::Drain { opened, .. } => {
+            Control::Drain { grace, opened } => {
                 self.peer_opened = Some(opened);
+                // Else it is the answer to our own.
                 if self.outbox.drain.last.is_none() {
                     // So that the peer knows which streams to wait for.
-                    self.drain(Duration::ZERO);
+                    self.drain(grace);
+                    self.events.push_back(Event::Draining);
                 }
-                self.events.push_back(Event::Draining);
                 self.look_whether_idle();
             }
             Control::HealthReport(services) => self.events.push_back(Event::Services(services)),
@@ -102,7 +103,8 @@ impl SessionState {
         }
         stream.stopped_there |= ack.stopped;
         // With nobody at either end, what is still under way never arrives.
-        if stream.abandoned && (stream.tx.is_confirmed() || stream.stopped_there) {
+        let has_unread = !stream.rx.is_complete();
+        if stream.abandoned && has_unread && (stream.tx.is_confirmed() || stream.stopped_there) {
             self.reset(id, ResetCode::Cancelled, String::new());
             return Ok(());
         }

@@ -1,6 +1,6 @@
 """One bidirectional gRPC stream of numbered messages: `grpc_numbered.py HOST:PORT` sends one every
 50 ms until its standard input has a line, and prints `begun` when the first was answered and `done
-COUNT` at the end, or `FAIL` and what failed. Message N asks for an answer of N bytes, so that one
+COUNT` at the end, `closed STATUS` if that came before, or `FAIL` and what failed. Message N asks for an answer of N bytes, so that one
 which is lost, repeated or moved is told by its length."""
 
 import asyncio
@@ -13,7 +13,7 @@ from interop import messages, services
 PAUSE = 0.05
 
 
-async def main(address):
+async def exchange(address):
     loop = asyncio.get_running_loop()
     told = loop.run_in_executor(None, sys.stdin.readline)
     async with grpc.aio.insecure_channel(address) as channel:
@@ -42,7 +42,14 @@ async def main(address):
         print("done", sent, flush=True)
 
 
-try:
-    asyncio.run(main(sys.argv[1]))
-except Exception as error:
-    print("FAIL", " ".join(repr(error).split()), flush=True)
+async def main(address):
+    # Said here: the thread that reads keeps the loop from ending.
+    try:
+        await exchange(address)
+    except grpc.aio.AioRpcError as error:
+        print("closed", error.code().name, flush=True)
+    except Exception as error:
+        print("FAIL", " ".join(repr(error).split()), flush=True)
+
+
+asyncio.run(main(sys.argv[1]))

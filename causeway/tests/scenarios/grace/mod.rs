@@ -5,7 +5,6 @@ mod attacks;
 mod fleeting;
 mod goes_on;
 mod killed;
-mod numbers;
 mod told;
 
 use std::{
@@ -20,9 +19,10 @@ use chaos::{
     wire::{Link, Shape},
 };
 
-use crate::support::{Builder, Network, Plane, Server, Side, script, wait_for};
-
-use numbers::Numbers;
+use crate::{
+    support::{Builder, Network, Plane, Server, Side, script, wait_for},
+    survive::Numbered,
+};
 
 const HEALTHY: Shape = Shape {
     delay: Duration::from_millis(5),
@@ -73,9 +73,10 @@ impl Line {
         Some(host.within(|| Server::start(name, &mut command)))
     }
 
-    /// An exchange of numbers by a client on the host of one process.
-    fn numbers(&self, side: Side, kind: &str, address: SocketAddr) -> Numbers {
-        Numbers::begin(self.network.host(side), kind, address)
+    /// One of `causeway/tests/peers` that numbers its messages, on the host of one process.
+    fn numbered(&self, side: Side, name: &'static str, address: SocketAddr) -> Numbered {
+        let mut command = script(name).expect("its server runs by the same Python");
+        Numbered::begin(name, self.network.host(side), &mut command, address)
     }
 }
 

@@ -123,10 +123,12 @@ fn after_the_grace(transport: &str, lose: impl FnOnce(&Line, &mut Plane)) {
     };
     let mut witnesses = callers.downloads();
     witnesses.extend(callers.uploads());
-    for (kind, sees) in [("grpc", "closed INTERNAL"), ("ws", "closed 1006")] {
-        let name = if kind == "grpc" { "rpc" } else { kind };
-        let mut numbers = line.numbers(Side::Edge, kind, plane.ingress(name));
-        witnesses.push(Witness::new(kind, sees, move || numbers.answer()));
+    for (client, ingress, sees) in [
+        ("grpc_numbered.py", "rpc", "closed INTERNAL"),
+        ("ws_numbered.py", "ws", "closed 1006"),
+    ] {
+        let numbered = line.numbered(Side::Edge, client, plane.ingress(ingress));
+        witnesses.push(Witness::new(client, sees, move || numbered.closed()));
     }
 
     lose(&line, &mut plane);

@@ -62,12 +62,12 @@ impl Drop for Told {
 }
 
 /// A client of `causeway/tests/peers` that numbers its messages, and what comes back of them.
-pub(super) struct Numbered(Told);
+pub(crate) struct Numbered(Told);
 
 impl Numbered {
     /// Starts it, and waits for its first answer.
     #[track_caller]
-    pub(super) fn begin(
+    pub(crate) fn begin(
         name: &'static str,
         host: &Host,
         command: &mut Command,
@@ -80,11 +80,22 @@ impl Numbered {
 
     /// How many messages were answered, each once and in its place.
     #[track_caller]
-    pub(super) fn end(mut self) -> u64 {
+    pub(crate) fn end(mut self) -> u64 {
         writeln!(self.0.input.take().unwrap(), "end").unwrap();
         let verdict = self.0.line(PATIENCE);
         let count = verdict.strip_prefix("done ").and_then(|it| it.parse().ok());
         count.unwrap_or_else(|| panic!("{}: {verdict}", self.0.name))
+    }
+
+    /// Whether it has not been told of any end.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.0.lines.try_recv() == Err(mpsc::TryRecvError::Empty)
+    }
+
+    /// How it ended before it was told to.
+    #[track_caller]
+    pub(crate) fn closed(self) -> String {
+        self.0.line(PATIENCE)
     }
 }
 

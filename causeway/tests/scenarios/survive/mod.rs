@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use chaos::wire::Rate;
 
+pub(crate) use self::conversation::Numbered;
 use self::{cell::Cell, fault::Fault};
 use crate::protocols::on_each_transport;
 

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use relay::driver::{Closed, ClosedBy};
+use relay::proto::Control;
 use relay::transport::TransportKind;
 use relay::{CloseCode, OpenError, ResetBy, ResetCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ends::{Pair, request};
+use crate::raw::{Scene, own};
 use crate::within;
+
+/// How long these drains would wait: for longer than anything else here.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 each_transport![
     closing_resets_every_stream_and_tells_both_ends_why,
@@ -16,6 +21,8 @@ each_transport![
     a_drain_waits_for_the_last_stream_and_then_closes,
     the_last_stream_of_a_drain_is_complete_at_both_ends,
     a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_resets,
+    a_drain_waits_for_streams_that_are_on_their_way,
+    a_drain_waits_for_no_word_of_a_peer_that_says_nothing,
     whoever_waits_for_a_header_or_an_answer_is_told_of_the_end,
 ];
 
@@ -175,6 +182,45 @@ async fn a_drain_without_streams_ends_at_once_and_one_that_outlives_its_grace_re
         let told = within("the reset", stream.over()).await.unwrap_err();
         assert_eq!(told.code, ResetCode::SessionClosed);
     }
+}
+
+async fn a_drain_waits_for_streams_that_are_on_their_way(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
+    let session = scene.end.session.clone();
+    let drained = tokio::spawn(async move { session.drain(PATIENCE).await });
+    let raw = &mut scene.raw;
+    raw.expect(|it| matches!(it, Control::Drain { opened: 0, .. }))
+        .await;
+    let (grace, opened) = (PATIENCE, 1);
+    raw.say(Control::Drain { grace, opened }).await;
+    raw.round_trip().await;
+    // Longer than it waits for a peer that says nothing.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(!drained.is_finished(), "a stream is still to come");
+    let _stream = raw.open(0).await;
+    let incoming = scene.end.next().await;
+    assert!(!drained.is_finished());
+    scene
+        .raw
+        .say(Control::Reset {
+            stream: own(0),
+            code: ResetCode::Cancelled,
+            message: String::new(),
+        })
+        .await;
+    within("the drain ends", drained).await.unwrap();
+    drop(incoming);
+}
+
+async fn a_drain_waits_for_no_word_of_a_peer_that_says_nothing(transport: TransportKind) {
+    let mut scene = Scene::new(transport).await;
+    let session = scene.end.session.clone();
+    let drained = tokio::spawn(async move { session.drain(PATIENCE).await });
+    scene
+        .raw
+        .expect(|it| matches!(it, Control::Drain { .. }))
+        .await;
+    within("the drain ends", drained).await.unwrap();
 }
 
 async fn whoever_waits_for_a_header_or_an_answer_is_told_of_the_end(transport: TransportKind) {

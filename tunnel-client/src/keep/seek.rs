@@ -50,10 +50,12 @@ impl Keeper {
             }
             // One that goes on needs no room beside another, and is mended when it is suspect. One that
             // would lose streams by it lives on beside another for them.
-            let goes_on = session.is_resumable() && !session.has_fleeting();
-            let has_room = goes_on || self.retired.has_room(edge);
+            let resumable = session.is_resumable();
+            // Asked again once there is another connection: streams come and go.
+            let goes_on = || resumable && !session.has_fleeting();
+            let has_room = resumable || self.retired.has_room(edge);
             let found = tokio::select! {
-                () = session.suspect(), if has_room && !goes_on => {
+                () = session.suspect(), if has_room && !goes_on() => {
                     let others = self.transports.iter().filter(|other| **other != way.transport);
                     let ways = others.map(|transport| Way { transport: *transport, ..way });
                     let found = self.look(ways.collect(), attempts).await;
@@ -80,18 +82,21 @@ impl Keeper {
                     })
                 }
                 // There may be room by then, or the session on another way.
-                () = sleep_until(look_at), if goes_on && way.transport == preferred || !has_room => None,
+                () = sleep_until(look_at), if resumable && way.transport == preferred || !has_room => None,
             };
             let Some((connected, span)) = found else {
                 continue;
             };
-            if goes_on {
+            if goes_on() {
                 if connected.edge() == edge && !session.is_suspect() {
                     // A move is seen above.
                     if let Carried::NotYet(wait) = self.carry_on(course, connected, span).await {
                         sleep(wait).await;
                     }
                 }
+                continue;
+            }
+            if !self.retired.has_room(edge) {
                 continue;
             }
             let way = connected.way;

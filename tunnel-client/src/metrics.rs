@@ -80,7 +80,7 @@ impl ClientMetrics {
         );
         registry.register(
             "causeway_transport_moves",
-            "Sessions that were begun beside an older one because another transport is better",
+            "Times that a session went on by another transport, or was begun beside one for that",
             metrics.moves.clone(),
         );
         registry.register(

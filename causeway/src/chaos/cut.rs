@@ -35,7 +35,7 @@ const BEAT: Duration = Duration::from_millis(500);
 #[command(after_help = "Examples:
   causeway quickstart --chaos          in one terminal
   causeway chaos cut 10s               in another: streams wait and go on
-  causeway chaos cut 30s               the connection is judged dead: they end with an error
+  causeway chaos cut 30s               the connection is judged dead: they go on over the next
   causeway chaos cut 10s --way up      nothing from the client reaches the edge")]
 pub(crate) struct CutArgs {
     /// How long, such as 10s

@@ -60,7 +60,7 @@ pub(crate) struct QuickstartArgs {
     /// Where the edge takes HTTP callers; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     http: SocketAddr,
-    /// Where the edge takes the client, over UDP; port 0 takes a free one
+    /// Where the edge takes the client, over UDP and TCP; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7443", value_parser = listen_address)]
     tunnel: SocketAddr,
     /// Let the client reach the edge by way of a fault proxy, for `causeway chaos cut`

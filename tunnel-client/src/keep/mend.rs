@@ -199,6 +199,7 @@ impl Keeper {
         let old_way = std::mem::replace(&mut *way.lock(), new_way);
         if old_way.transport != new_way.transport {
             let (from, to) = (old_way.transport, new_way.transport);
+            self.metrics.moved(to);
             session
                 .span()
                 .in_scope(|| tracing::info!(%from, %to, "streams use another transport"));

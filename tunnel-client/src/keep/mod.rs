@@ -137,6 +137,7 @@ impl Keeper {
                 Ended::Left(leaving, better) => {
                     let way = leaving.way();
                     if way.transport != better.way.transport {
+                        self.metrics.moved(better.way.transport);
                         self.note_move(&mut attempts, way, better.way);
                     }
                     next = Some((*better, leaving));
@@ -203,7 +204,6 @@ impl Keeper {
     fn note_move(&self, attempts: &mut Attempts, from: Way, to: Way) {
         let (from_transport, to_transport) = (from.transport, to.transport);
         tracing::info!(from = %from_transport, to = %to_transport, "new streams use another transport");
-        self.metrics.moved(to.transport);
         if self.is_preferred(from) {
             attempts.preference.lost(Instant::now());
         } else if self.is_preferred(to) {

@@ -17,8 +17,9 @@ pub(super) fn edge(plan: &Plan) -> String {
     let mut file = format!(
         r#"# The edge of the demo. It plays the control plane: it accepts tunnels and leads callers into them.
 #
-# Written by `causeway quickstart`. Change what you like: services and ingresses are taken over as you save,
-# the rest by a restart, and a file with your changes is never written over. All keys: `causeway config example edge`.
+# Written by `causeway quickstart`. Change what you like: services and ingresses are taken over
+# as you save, the rest by a restart, and a file with your changes is never written over.
+# All keys: `causeway config example edge`.
 
 [identity]
 # key.pem, cert.pem and ca.pem, as `causeway certs issue edge demo` writes them.
@@ -100,8 +101,9 @@ pub(super) fn client(plan: &Plan, tunnel: SocketAddr) -> String {
         r#"# The client of the demo. It plays a customer's cluster, {TENANT}/{CLUSTER}: it dials the edge, and nobody
 # dials it. What is exposed below can be called through the tunnel, and nothing else.
 #
-# Written by `causeway quickstart`. Change what you like: services and ingresses are taken over as you save,
-# the rest by a restart, and a file with your changes is never written over. All keys: `causeway config example client`.
+# Written by `causeway quickstart`. Change what you like: services and ingresses are taken over
+# as you save, the rest by a restart, and a file with your changes is never written over.
+# All keys: `causeway config example client`.
 
 [identity]
 # key.pem, cert.pem and ca.pem, as `causeway certs issue client {TENANT}/{CLUSTER}` writes them. The

@@ -60,7 +60,8 @@ pub enum Verdict {
     Dead,
 }
 
-/// Judges one connection by the times at which bytes were heard on it.
+/// Judges one connection by the times at which bytes were heard on it, whether or not anybody has read
+/// them: a slow reader says nothing of the peer.
 #[derive(Debug)]
 pub struct Liveness {
     config: LivenessConfig,
@@ -71,6 +72,7 @@ pub struct Liveness {
     heard_at: Instant,
     /// When a byte of the peer really arrived.
     last_heard: Instant,
+    arrived: Arrived,
     acknowledged: Acknowledged,
     /// The first send after which nothing was heard.
     unanswered_since: Option<Instant>,
@@ -79,6 +81,15 @@ pub struct Liveness {
     ping: Option<SentPing>,
     next_nonce: u64,
     rtt: Option<Duration>,
+}
+
+/// What has arrived on the connection, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Arrived {
+    /// In all, when it was last looked at.
+    total: u64,
+    /// Since the last Ping, and not read as payload yet.
+    fresh: u64,
 }
 
 /// The acknowledgements that the transport has had of its own.
@@ -110,6 +121,7 @@ impl Liveness {
             jitter: seed,
             heard_at: now,
             last_heard: now,
+            arrived: Arrived::default(),
             acknowledged: Acknowledged::default(),
             unanswered_since: None,
             unproven_since: proves.then_some(now),
@@ -148,6 +160,24 @@ impl Liveness {
         self.acknowledged.since_heard = None;
     }
 
+    /// So many bytes have arrived in all. When, is not known any better than by looking again: with each
+    /// message, with each read, and whenever something is due.
+    pub fn arrived(&mut self, total: u64, now: Instant) {
+        let more = total.saturating_sub(self.arrived.total);
+        if more > 0 {
+            self.arrived.total = total;
+            self.arrived.fresh += more;
+            self.heard(now);
+        }
+    }
+
+    /// So much payload was read. What had arrived before the last Ping does not speak for the path.
+    pub fn read(&mut self, bytes: u64, now: Instant) {
+        let moved = bytes.min(self.arrived.fresh);
+        self.arrived.fresh -= moved;
+        self.moved(moved, now);
+    }
+
     /// The transport has had so many acknowledgements of its own from the peer. They say nothing of
     /// what is under way, but that somebody is there.
     pub fn acknowledged(&mut self, count: u64, now: Instant) {
@@ -167,7 +197,7 @@ impl Liveness {
         self.moved(0, now);
     }
 
-    /// So much payload came, or was consumed by the peer.
+    /// So much payload has come through, in either direction.
     pub fn moved(&mut self, bytes: u64, now: Instant) {
         if self.config.full_size && self.side == Opener::Initiator {
             self.unproven_since.get_or_insert(now);
@@ -249,6 +279,7 @@ impl Liveness {
     }
 
     fn send_ping(&mut self, now: Instant) -> Verdict {
+        self.arrived.fresh = 0;
         let nonce = self.next_nonce;
         self.next_nonce += 1;
         self.jitter = next_random(self.jitter);

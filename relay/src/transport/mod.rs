@@ -97,6 +97,10 @@ pub trait Connection: Send + Sync + fmt::Debug {
     /// The transport's estimate of the round trip.
     fn rtt(&self) -> Duration;
 
+    /// How many bytes have arrived on all streams, about: more of them prove that the peer is there, also
+    /// while nobody reads them.
+    fn arrived(&self) -> u64;
+
     /// How many acknowledgements the transport has had of its own from the peer, which prove that it
     /// is there although no payload comes through; 0 where they cannot be seen.
     fn acknowledgements(&self) -> u64 {

@@ -47,6 +47,9 @@ const WINDOW_SLACK: u64 = 1 << 20;
 /// together; and everywhere else each size that is tried in vain costs three packets.
 const LONGEST_DATAGRAM: u16 = 1452;
 
+/// How much a frame of a stream carries, about, where much is carried. quinn counts frames, not bytes.
+const BULK_FRAME: u64 = 1200;
+
 /// What may wait to be sent or acknowledged, of all streams together. The session's credit bounds
 /// each stream, this bounds the queue that a ping or a small stream has to pass.
 const SEND_WINDOW: u64 = 8 << 20;
@@ -204,6 +207,10 @@ impl Connection for QuicConnection {
 
     fn rtt(&self) -> Duration {
         self.connection.rtt()
+    }
+
+    fn arrived(&self) -> u64 {
+        self.connection.stats().frame_rx.stream * BULK_FRAME
     }
 
     fn acknowledgements(&self) -> u64 {

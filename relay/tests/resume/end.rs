@@ -21,6 +21,8 @@ pub(crate) struct End {
     pub(crate) process: Arc<SharedBudget>,
     /// The connection that carries the session.
     pub(crate) line: Option<usize>,
+    /// Read from transport streams in all, in bytes.
+    pub(crate) arrived: u64,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// Streams for which a transport stream of a connection is being opened.
     pub(crate) attaching: Vec<(usize, StreamId)>,
@@ -41,6 +43,7 @@ impl End {
             process: config.shared_budget.clone(),
             state: SessionState::new(config, now),
             line: Some(0),
+            arrived: 0,
             streams: BTreeMap::new(),
             attaching: Vec::new(),
             ended: Vec::new(),

@@ -128,6 +128,10 @@ impl End {
         mut bytes: Bytes,
         now: Instant,
     ) -> Result<(), Violation> {
+        if self.line == Some(place.connection) {
+            self.arrived += bytes.len() as u64;
+            self.state.set_arrived(self.arrived, now);
+        }
         let Some(stream) = self.streams.get_mut(&id).filter(|it| it.may_read()) else {
             return Ok(());
         };

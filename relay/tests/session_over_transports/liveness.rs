@@ -1,6 +1,8 @@
-//! A peer that vanishes without a word is given up after the stated patience and the grace (shorter than that here), whatever else is
-//! under way.
+//! A peer that vanishes without a word is given up after the stated patience and the grace (shorter than
+//! that here), whatever else is under way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use relay::ResetCode;
@@ -8,7 +10,7 @@ use relay::driver::{Closed, ClosedBy};
 use relay::proto::CloseCode;
 use relay::session::LivenessConfig;
 use relay::transport::TransportKind;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::ends::{End, Guest, House, Pair, Setup};
@@ -20,6 +22,7 @@ each_transport![
     pings_keep_an_idle_session_beyond_its_patience,
     streams_are_reset_when_their_peer_is_gone,
     a_sender_whose_queue_is_full_notices_too,
+    a_slow_reader_notices_while_it_still_has_to_read,
     a_process_that_is_gone_is_noticed,
 ];
 
@@ -127,6 +130,39 @@ async fn a_sender_whose_queue_is_full_notices_too(transport: TransportKind) {
     for task in sending {
         within("the streams end", task).await.unwrap();
     }
+}
+
+/// What is read after the cut arrived before it.
+async fn a_slow_reader_notices_while_it_still_has_to_read(transport: TransportKind) {
+    let (mut pair, wire) = far_pair_with(Setup {
+        base: 2 << 20,
+        ..impatient(transport)
+    })
+    .await;
+    let (near, far) = pair.stream().await;
+    let (mut near, mut far) = (near.into_io(), far.into_io());
+    near.write_all(&[0; 2 << 20]).await.unwrap();
+    near.flush().await.unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let total = read.clone();
+    let reading = tokio::spawn(async move {
+        let mut some = [0; 4 << 10];
+        while let Ok(count @ 1..) = far.read(&mut some).await {
+            total.fetch_add(count, Ordering::Relaxed);
+            // Slower than it came: most of it is still there when the connection is dead.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    eventually("all of it has come", || wire.carried() > 2 << 20).await;
+    wire.cut();
+    let cut_at = Instant::now();
+    tokio::join!(given_up(&pair.a, cut_at), given_up(&pair.b, cut_at));
+    reading.abort();
+    let read = read.load(Ordering::Relaxed);
+    assert!(
+        read < 1 << 20,
+        "{read} bytes were read: too fast to show anything"
+    );
 }
 
 async fn a_process_that_is_gone_is_noticed(transport: TransportKind) {

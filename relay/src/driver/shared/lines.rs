@@ -55,7 +55,10 @@ impl Shared {
         message: Control,
     ) -> Result<(), Violation> {
         self.metrics.control_received(&message);
-        let handled = self.on_line(line, |session, now| session.handle_control(message, now));
+        let handled = self.on_line(line, |session, now| {
+            session.set_arrived(line.connection.arrived(), now);
+            session.handle_control(message, now)
+        });
         handled.unwrap_or(Ok(()))
     }
 
@@ -196,6 +199,7 @@ impl Shared {
 
 fn do_what_is_due(line: &Line, session: &mut SessionState, now: Instant) {
     if session.deadline() <= now {
+        session.set_arrived(line.connection.arrived(), now);
         session.set_acknowledged(line.connection.acknowledgements(), now);
         session.handle_timeout(now);
     }

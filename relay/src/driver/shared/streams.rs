@@ -7,7 +7,7 @@ use crate::audit::Recording;
 use crate::driver::Reset;
 use crate::driver::stream::MovedReceiver;
 use crate::proto::{Generation, StreamId};
-use crate::session::{Over, Replayed, SessionState};
+use crate::session::{Over, Replayed, SessionState, Violation};
 use crate::transport::SendHalf;
 
 /// Who waits for what of a stream whose handle is held.
@@ -34,6 +34,19 @@ pub(in crate::driver) enum Waiter {
 }
 
 impl Shared {
+    /// So much payload was read from the stream's `generation`. `false` if it has moved on.
+    pub(in crate::driver) fn received(
+        &self,
+        id: StreamId,
+        generation: Generation,
+        count: u64,
+    ) -> Result<bool, Violation> {
+        self.with_locked(|Locked { session, line, .. }, now| {
+            session.set_arrived(line.connection.arrived(), now);
+            session.received(id, generation, count, now)
+        })
+    }
+
     /// From now on someone holds the stream. Of a session that is over, it is over too.
     pub(in crate::driver) fn add_slot(&self, id: StreamId) {
         let mut locked = self.locked.lock();

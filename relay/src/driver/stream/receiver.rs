@@ -250,7 +250,7 @@ impl StreamReceiver {
         let (handle, generation) = (&self.handle, self.generation);
         let is_new = handle
             .shared
-            .with(|session, now| session.received(handle.id, generation, count as u64, now))?;
+            .received(handle.id, generation, count as u64)?;
         if is_new {
             handle.shared.count_received(count as u64);
             let total = &handle.bytes_received;

@@ -48,6 +48,35 @@ fn a_peer_that_is_heard_is_not_suspect_however_late_its_answer() {
 }
 
 #[test]
+fn what_is_read_late_does_not_keep_a_dead_connection() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    liveness.arrived(1 << 20, start + SECOND);
+    assert!(matches!(
+        liveness.check(start + SECOND * 7),
+        Verdict::Ping(_)
+    ));
+    for second in 8..16 {
+        liveness.arrived(1 << 20, start + SECOND * second);
+        liveness.read(1 << 16, start + SECOND * second);
+    }
+    assert!(liveness.is_suspect(start + SECOND * 15));
+    assert_eq!(liveness.check(start + SECOND * 15), Verdict::Suspect);
+    assert_eq!(liveness.check(start + SECOND * 16), Verdict::Dead);
+}
+
+#[test]
+fn what_arrives_counts_though_nobody_reads_it() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    for second in 1..=60 {
+        liveness.arrived(second * 100, start + SECOND * second as u32);
+        assert_eq!(
+            liveness.check(start + SECOND * second as u32),
+            Verdict::Alive
+        );
+    }
+}
+
+#[test]
 fn acknowledgements_of_the_transport_put_death_off_for_as_long_again_at_most() {
     let (mut liveness, start) = answered(Opener::Responder, true);
     assert!(matches!(

@@ -67,8 +67,7 @@ impl SessionState {
             Some(stream) if !stream.is_resetting() => stream.rx.receive(count)?,
             Some(_) | None => {}
         }
-        self.liveness.heard(now);
-        self.liveness.moved(count, now);
+        self.liveness.read(count, now);
         Ok(true)
     }
 

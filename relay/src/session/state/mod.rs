@@ -351,6 +351,11 @@ impl SessionState {
         self.transport_rtt = rtt;
     }
 
+    /// How many bytes have arrived on the connection in all, whoever they are for.
+    pub fn set_arrived(&mut self, total: u64, now: Instant) {
+        self.liveness.arrived(total, now);
+    }
+
     /// How many acknowledgements the transport has had of its own from the peer.
     pub fn set_acknowledged(&mut self, count: u64, now: Instant) {
         self.liveness.acknowledged(count, now);

@@ -23,6 +23,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -111,6 +112,7 @@ pub struct MuxedConnection {
     kind: TransportKind,
     shared: Arc<Shared>,
     tls: Arc<Mutex<rustls::Connection>>,
+    arrived: Arc<AtomicU64>,
     peer: Peer,
 }
 
@@ -132,13 +134,16 @@ impl MuxedConnection {
         let limits = Limits::new(bounds);
         let shared = Arc::new(Shared::new(limits));
         let tls = Arc::new(Mutex::new(tls));
-        let pipe = Arc::new(Mutex::new(Pipe::new(socket, tls.clone())));
+        let arrived = Arc::default();
+        let pipe = Pipe::new(socket, tls.clone(), Arc::clone(&arrived));
+        let pipe = Arc::new(Mutex::new(pipe));
         let multiplexer = make(PipeEnd(pipe.clone()), side, limits);
         tokio::spawn(Driver::new(multiplexer, pipe, shared.clone()));
         Ok(Self {
             kind,
             shared,
             tls,
+            arrived,
             peer,
         })
     }
@@ -158,6 +163,10 @@ impl Connection for MuxedConnection {
     /// to cover.
     fn rtt(&self) -> Duration {
         self.shared.with(|state| state.round_trip.estimate())
+    }
+
+    fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, BufRead, Write as _};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -42,6 +43,8 @@ pub(super) struct Pipe {
     socket: TcpStream,
     /// Also held by whoever exports a key.
     tls: Arc<Mutex<rustls::Connection>>,
+    /// Decrypted in all, in bytes.
+    arrived: Arc<AtomicU64>,
     /// Decrypted and not taken by the multiplexer.
     plain: BytesMut,
     gathered: BytesMut,
@@ -59,10 +62,16 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(socket: TcpStream, tls: Arc<Mutex<rustls::Connection>>) -> Self {
+    /// What is decrypted is counted in `arrived`.
+    pub(super) fn new(
+        socket: TcpStream,
+        tls: Arc<Mutex<rustls::Connection>>,
+        arrived: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             socket,
             tls,
+            arrived,
             plain: BytesMut::new(),
             gathered: BytesMut::new(),
             room: GATHERED,
@@ -186,7 +195,7 @@ impl Pipe {
     /// Whether the peer has ended.
     fn decrypt(&mut self, mut arrived: &[u8]) -> io::Result<bool> {
         let mut tls = self.tls.lock();
-        let mut ended = false;
+        let (mut ended, before) = (false, self.plain.len());
         while !arrived.is_empty() && !ended {
             let taken = tls.read_tls(&mut arrived)?;
             let processed = tls.process_new_packets();
@@ -195,6 +204,8 @@ impl Pipe {
             let as_io = |error: TlsError| io::Error::new(io::ErrorKind::InvalidData, error);
             processed.map_err(as_io)?;
         }
+        let count = self.plain.len() - before;
+        self.arrived.fetch_add(count as u64, Ordering::Relaxed);
         Ok(ended)
     }
 }

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::io::{self, BufRead, Write};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -250,8 +251,9 @@ impl Carrier {
             if plain.is_empty() {
                 return Err(lost::silently());
             }
-            self.handle(plain);
             let count = plain.len();
+            self.shared.arrived.fetch_add(count as u64, Relaxed);
+            self.handle(plain);
             reader.consume(count);
         }
         Ok(())

@@ -41,6 +41,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
@@ -102,6 +103,10 @@ impl Connection for TlsConnection {
 
     fn rtt(&self) -> Duration {
         self.shared.with(|streams| streams.round_trip.estimate())
+    }
+
+    fn arrived(&self) -> u64 {
+        self.shared.arrived.load(Ordering::Relaxed)
     }
 
     fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {

@@ -1,6 +1,7 @@
 //! What the connection, its streams and its carrier share.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ pub(super) struct Shared {
     /// Held by the carrier while it encrypts and decrypts, and by whoever exports a key.
     pub(super) tls: Mutex<rustls::Connection>,
     streams: Mutex<Streams>,
+    /// Decrypted in all, in bytes.
+    pub(super) arrived: AtomicU64,
     /// The peer has opened a stream.
     opened: Notify,
     lost: CancellationToken,
@@ -25,6 +28,7 @@ impl Shared {
         Self {
             tls: Mutex::new(tls),
             streams: Mutex::new(streams),
+            arrived: AtomicU64::new(0),
             opened: Notify::new(),
             lost: CancellationToken::new(),
         }

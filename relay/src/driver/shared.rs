@@ -207,11 +207,11 @@ impl Shared {
             }
             Event::Closed(close) if self.outlives(close.code) => self.disconnect(locked, wake),
             Event::Closed(close) => self.end(ClosedBy::Peer, close),
-            Event::Dead if self.resume => self.disconnect(locked, wake),
-            Event::Dead => self.end(
-                ClosedBy::Network,
-                close(CloseCode::Dead, "nothing was heard for too long"),
-            ),
+            Event::Dead if self.resume => {
+                self.waits_for_next(SILENT);
+                self.disconnect(locked, wake);
+            }
+            Event::Dead => self.end(ClosedBy::Network, close(CloseCode::Dead, SILENT)),
             Event::Attach => self.attach_due.notify_one(),
             Event::Expired => self.end(
                 ClosedBy::Grace,
@@ -339,6 +339,9 @@ impl Locked {
         slots.flat_map(Slot::take_wakers).collect()
     }
 }
+
+/// Why a connection is dead that nobody has closed.
+const SILENT: &str = "nothing was heard for too long";
 
 /// A Close with a code and a message.
 pub(super) fn close(code: CloseCode, message: &str) -> Close {

@@ -95,9 +95,9 @@ struct Arrived {
 /// The acknowledgements that the transport has had of its own.
 #[derive(Clone, Copy, Debug, Default)]
 struct Acknowledged {
-    /// How many there were when they were last looked at, since something was heard.
-    since_heard: Option<u64>,
-    /// When it was last seen that there were more.
+    /// How many there were when they were last looked at, since something was heard; and when that was.
+    since_heard: Option<(u64, Instant)>,
+    /// No later than the last of them.
     at: Option<Instant>,
 }
 
@@ -185,10 +185,11 @@ impl Liveness {
         match since_heard {
             // They may be older than what was heard.
             None => *at = None,
-            Some(before) if count > *before => *at = Some(now),
+            // It came behind the last look, who knows how soon.
+            Some((before, looked)) if count > *before => *at = Some(*looked),
             Some(_) => {}
         }
-        *since_heard = Some(count);
+        *since_heard = Some((count, now));
     }
 
     /// A byte was sent that the peer will have to say something about.

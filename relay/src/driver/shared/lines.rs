@@ -174,9 +174,7 @@ impl Shared {
             ConnectionLost::ByPeer { code, .. } if self.outlives(code) => return self.detach(line),
             ConnectionLost::ByPeer { code, message } => (ClosedBy::Peer, close(code, &message)),
             lost if self.resume => {
-                self.span.in_scope(
-                    || tracing::info!(%lost, "connection lost, streams wait for the next"),
-                );
+                self.waits_for_next(&lost.to_string());
                 return self.detach(line);
             }
             ConnectionLost::Locally => (ClosedBy::Local, close(CloseCode::Shutdown, "")),
@@ -189,6 +187,11 @@ impl Shared {
             }
         };
         self.end(by, close);
+    }
+
+    pub(super) fn waits_for_next(&self, lost: &str) {
+        self.span
+            .in_scope(|| tracing::info!(%lost, "connection lost, streams wait for the next"));
     }
 
     /// Whether the session goes on when a connection is closed with this code.

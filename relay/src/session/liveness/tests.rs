@@ -90,15 +90,17 @@ fn acknowledgements_of_the_transport_put_death_off_for_as_long_again_at_most() {
     assert_eq!(liveness.deadline(), start + SECOND * 15);
     liveness.acknowledged(4, start + SECOND * 15);
     assert_eq!(liveness.check(start + SECOND * 15), Verdict::Alive);
-    assert_eq!(liveness.deadline(), start + SECOND * 30);
-    liveness.acknowledged(5, start + SECOND * 30);
+    assert_eq!(liveness.deadline(), start + SECOND * 29);
+    liveness.acknowledged(5, start + SECOND * 29);
+    assert_eq!(liveness.check(start + SECOND * 29), Verdict::Alive);
+    liveness.acknowledged(6, start + SECOND * 30);
     assert_eq!(liveness.check(start + SECOND * 30), Verdict::Dead);
 }
 
 #[test]
 fn death_comes_when_acknowledgements_of_the_transport_have_ceased_for_as_long() {
     let (mut liveness, start) = answered(Opener::Responder, true);
-    liveness.acknowledged(3, start + SECOND * 5);
+    liveness.acknowledged(3, start + SECOND * 6);
     liveness.acknowledged(4, start + SECOND * 6);
     assert!(matches!(
         liveness.check(start + SECOND * 6),
@@ -114,6 +116,15 @@ fn death_comes_when_acknowledgements_of_the_transport_have_ceased_for_as_long() 
         start + SECOND * 35,
         "a byte begins it anew"
     );
+}
+
+/// The answer of the transport to the last that was said is looked at when a Ping is due, seconds later.
+#[test]
+fn an_acknowledgement_that_came_with_the_last_byte_puts_nothing_off() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    liveness.acknowledged(3, start);
+    liveness.acknowledged(4, start + SECOND * 5);
+    assert_eq!(liveness.dead_at(), start + SECOND * 15);
 }
 
 #[test]

@@ -48,6 +48,14 @@ impl Schema {
         problems
     }
 
+    /// The headers of the tables that have such a key, if any has.
+    fn homes_of(&self, key: &str) -> Option<String> {
+        let has = |table: &&TableSchema| !table.name.is_empty() && table.keys().any(|it| it == key);
+        let homes: Vec<_> = self.tables.iter().filter(has).collect();
+        let headers: Vec<_> = homes.into_iter().map(TableSchema::header).collect();
+        (!headers.is_empty()).then(|| headers.join(" or "))
+    }
+
     /// The table of this name; never the nameless one.
     pub(super) fn table(&self, name: &str) -> Option<&'static TableSchema> {
         self.tables
@@ -90,12 +98,8 @@ impl Schema {
                 None => format!("unknown table; {} has {}", self.kind, headers()),
             };
         }
-        let mut homes = self
-            .tables
-            .iter()
-            .filter(|table| table.keys().any(|key| key == name));
-        if let Some(home) = homes.next() {
-            return format!("this key belongs below {}", home.header());
+        if let Some(homes) = self.homes_of(name) {
+            return format!("this key belongs below {homes}");
         }
         let root = self.tables.iter().find(|table| table.name.is_empty());
         match nearest(name, root.into_iter().flat_map(TableSchema::keys)) {
@@ -177,10 +181,13 @@ impl TableSchema {
             let near = nearest(key, self.keys().chain(self.tables_within(schema)));
             let message = match near {
                 Some(near) => format!("unknown key; did you mean {near}?"),
-                None => {
-                    let known = self.keys().collect::<Vec<_>>().join(", ");
-                    format!("unknown key; {} has {known}", self.header())
-                }
+                None => match schema.homes_of(key) {
+                    Some(homes) => format!("unknown key; it belongs below {homes}"),
+                    None => {
+                        let known = self.keys().collect::<Vec<_>>().join(", ");
+                        format!("unknown key; {} has {known}", self.header())
+                    }
+                },
             };
             problems.push(Problem::new(
                 entry.key_place.clone(),

@@ -323,6 +323,10 @@ const WRONG: &[(&str, &str)] = &[
         "client.toml:5:1: edge.colour: unknown key; [edge] has address, srv, connect_to, suffix, transport, edges",
     ),
     (
+        "[session]\nresume = false",
+        "client.toml:6:1: session.resume: unknown key; it belongs below [[expose]]",
+    ),
+    (
         "[admin]\nlisten = \"0.0.0.0:7490\"",
         "client.toml:6:10: admin.listen: 0.0.0.0:7490 can be reached from other machines, and this listener has full control; use a loopback address or unix:path, and [telemetry] listen for health and metrics",
     ),

@@ -8,7 +8,8 @@ use certs::RoleKind;
 use clap::Args;
 use relay::origin::Target;
 use relay::settings::{
-    AuditSettings, Document, Loaded, OriginSettings, Place, Problem, Problems, Sources,
+    AuditSettings, Document, Loaded, OriginSettings, Place, Problem, Problems, SessionSettings,
+    Sources, format_duration,
 };
 use serde_json::{Value, json};
 use tunnel_edge::config::{
@@ -115,6 +116,7 @@ fn check_edge(file: &Path) -> Result<Summary, Problems> {
             .iter()
             .filter_map(|ingress| zone_warning(ingress, config.dns.as_ref()?)),
     );
+    warnings.extend(grace_warning(&config.session));
     let routes = config.ingresses.iter().map(|ingress| match &ingress.kind {
         IngressKind::Http(http) => http.routes.len(),
         IngressKind::Tcp(_) => 0,
@@ -142,6 +144,7 @@ fn check_client(file: &Path) -> Result<Summary, Problems> {
             .iter()
             .filter_map(|expose| ca_warning(&expose.origin)),
     );
+    warnings.extend(grace_warning(&config.session));
     let counts = vec![
         ("expose", config.exposes.len()),
         ("forward", config.forwards.len()),
@@ -228,6 +231,20 @@ fn ca_warning(origin: &OriginSettings) -> Option<String> {
             None
         }
     }
+}
+
+/// That a session is over as soon as its connection is found dead: the grace counts from the last byte.
+fn grace_warning(session: &SessionSettings) -> Option<String> {
+    let SessionSettings {
+        grace, dead_after, ..
+    } = *session;
+    (!grace.is_zero() && grace <= dead_after).then(|| {
+        let [grace, dead_after] = [grace, dead_after].map(format_duration);
+        format!(
+            "session.grace: streams survive no silent loss, for {grace} are over when that is found after \
+             dead_after, {dead_after}; make it longer, or \"0s\" for no grace at all"
+        )
+    })
 }
 
 /// That none of the names which the edge publishes leads to an ingress: its hosts are in another zone.

@@ -90,8 +90,12 @@ fn print_plan(config: &Config) {
         println!("dial      {line}");
     }
     for expose in &config.exposes {
+        let until = match expose.origin.resume {
+            true => "",
+            false => "; its streams end with their connection",
+        };
         println!(
-            "expose    {} -> {}: the control plane may call it",
+            "expose    {} -> {}: the control plane may call it{until}",
             expose.service, expose.origin.target
         );
     }

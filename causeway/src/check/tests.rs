@@ -91,6 +91,29 @@ fn a_host_that_no_published_name_leads_to_is_warned_of() {
 }
 
 #[test]
+fn a_grace_that_is_over_before_a_loss_is_found_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("edge.toml");
+    let warnings = |session: &str| {
+        std::fs::write(
+            &file,
+            format!("[identity]\ndir = \"state\"\n[session]\n{session}"),
+        )
+        .unwrap();
+        let mut warnings = check(&file, Some(Kind::Edge)).unwrap().warnings;
+        // Of the identity, which is not there.
+        warnings.remove(0);
+        warnings
+    };
+    let warning = "session.grace: streams survive no silent loss, for 15s are over when that is found after \
+        dead_after, 15s; make it longer, or \"0s\" for no grace at all";
+    assert_eq!(warnings("grace = \"15s\"\n"), [warning]);
+    for enough in ["", "grace = \"16s\"\n", "grace = \"0s\"\n"] {
+        assert_eq!(warnings(enough), Vec::<String>::new(), "{enough}");
+    }
+}
+
+#[test]
 fn a_secret_that_cannot_be_signed_with_is_told_and_a_weak_one_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);

@@ -1,9 +1,11 @@
 //! The authority: the one key that makes identities.
 //!
-//! An authority directory holds `ca-key.pem`, which only its owner may access, and `ca.pem`. The
-//! authority decides everything that a certificate says; a requester contributes a key at most.
+//! An authority directory holds `ca-key.pem`, which only its owner may access, `ca.pem`, and `crl.pem`
+//! once it has revoked something. The authority decides everything that a certificate says; a
+//! requester contributes a key at most.
 
 mod profile;
+mod revoke;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,17 +13,19 @@ use std::time::Duration;
 
 use rcgen::{Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
 use crate::certificate::CertificateInfo;
 use crate::files::{FileError, Overwrite, check_free, create_dir, read_certificates, read_key};
-use crate::files::{write_certificate, write_key};
+use crate::files::{remove, write_certificate, write_key, write_list};
 use crate::identity::{Identity, IdentityError, Role};
-use crate::material::{AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE};
+use crate::material::{AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, REVOCATIONS_FILE};
 use crate::material::{CertsError, Material, Origin};
 use crate::name::TrustDomain;
 use crate::validity::{Moment, Validity, rfc3339};
+
+pub use revoke::{NotIssuedHere, RevokeError};
 
 /// The authority's certificate within its directory.
 pub const AUTHORITY_FILE: &str = "ca.pem";
@@ -60,11 +64,14 @@ impl Authority {
         overwrite: Overwrite,
     ) -> Result<Self, AuthorityError> {
         let (key_path, path) = (dir.join(AUTHORITY_KEY_FILE), dir.join(AUTHORITY_FILE));
-        check_free(&[key_path.clone(), path.clone()], overwrite)?;
+        let list = dir.join(REVOCATIONS_FILE);
+        check_free(&[key_path.clone(), path.clone(), list.clone()], overwrite)?;
         let (authority, key_pem) = Self::generate(trust_domain, Validity::from_now(life))?;
         create_dir(dir)?;
         write_key(&key_path, &key_pem)?;
         write_certificate(&path, &authority.certificate)?;
+        // Of an authority before it, and of no use to this one.
+        remove(&list)?;
         Ok(authority)
     }
 
@@ -146,6 +153,7 @@ impl Authority {
             certificate: certificate.der().clone(),
             key_pem: key.serialize_pem(),
             authority: self.certificate.clone(),
+            list: None,
         })
     }
 
@@ -202,6 +210,7 @@ pub struct Issued {
     certificate: CertificateDer<'static>,
     key_pem: String,
     authority: CertificateDer<'static>,
+    list: Option<CertificateRevocationListDer<'static>>,
 }
 
 impl Issued {
@@ -215,6 +224,13 @@ impl Issued {
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The same, to be written together with who is revoked ([`Authority::list`]).
+    #[must_use]
+    pub fn with_list(mut self, list: Option<CertificateRevocationListDer<'static>>) -> Self {
+        self.list = list;
+        self
     }
 
     /// Writes an identity directory that [`crate::load`] reads; it is created if necessary. The
@@ -232,6 +248,9 @@ impl Issued {
         )?;
         create_dir(dir)?;
         write_certificate(&authorities, &self.authority)?;
+        if let Some(list) = &self.list {
+            write_list(&file(REVOCATIONS_FILE), list)?;
+        }
         write_key(&key, &self.key_pem)?;
         write_certificate(&certificate, &self.certificate)
     }

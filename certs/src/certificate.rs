@@ -2,6 +2,7 @@
 //! whether it is trusted.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest;
 use rustls_pki_types::CertificateDer;
@@ -56,7 +57,7 @@ impl CertificateInfo {
             is_authority: parsed.is_ca(),
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
-            serial: Serial(parsed.raw_serial().into()),
+            serial: Serial::of_integer(parsed.raw_serial()),
             validity,
             fingerprint: Fingerprint::of(certificate),
             key: key_kind(parsed.public_key()),
@@ -69,7 +70,13 @@ impl CertificateInfo {
 pub struct Serial(Box<[u8]>);
 
 impl Serial {
-    /// The number's bytes, the most significant first, as they stand in the certificate.
+    /// The number that stands in a certificate or a revocation list as these bytes.
+    pub(crate) fn of_integer(bytes: &[u8]) -> Self {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        Self(bytes[zeros.min(bytes.len().saturating_sub(1))..].into())
+    }
+
+    /// The number's bytes, the most significant first, without zeros in front.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -80,6 +87,47 @@ impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex(&self.0, f)
     }
+}
+
+/// Hexadecimal digits, as `causeway certs inspect` and OpenSSL show them: in capitals or not, with or
+/// without colons.
+impl FromStr for Serial {
+    type Err = SerialError;
+
+    fn from_str(text: &str) -> Result<Self, SerialError> {
+        let digits = text
+            .bytes()
+            .filter(|byte| *byte != b':')
+            .map(|byte| {
+                char::from(byte)
+                    .to_digit(16)
+                    .and_then(|it| u8::try_from(it).ok())
+            })
+            .collect::<Option<Vec<u8>>>()
+            .filter(|digits| !digits.is_empty())
+            .ok_or(SerialError::NotHexadecimal)?;
+        let (odd, pairs) = digits.split_at(digits.len() % 2);
+        let pairs = pairs.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
+        let serial = Self::of_integer(&odd.iter().copied().chain(pairs).collect::<Vec<_>>());
+        match serial.0.len() {
+            ..=SERIAL_MAX => Ok(serial),
+            _ => Err(SerialError::TooLong),
+        }
+    }
+}
+
+/// The most bytes that a serial number has (RFC 5280, section 4.1.2.2).
+const SERIAL_MAX: usize = 20;
+
+/// Why a text is no serial number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SerialError {
+    /// It has something else than digits in it, or nothing.
+    #[error("a serial number is hexadecimal digits, as `causeway certs inspect` shows them")]
+    NotHexadecimal,
+    /// It is longer than any.
+    #[error("a serial number has {} hexadecimal digits at most", 2 * SERIAL_MAX)]
+    TooLong,
 }
 
 /// The SHA-256 digest of a whole certificate; displayed as lower-case hexadecimal digits.
@@ -133,5 +181,29 @@ fn key_kind(key: &SubjectPublicKeyInfo<'_>) -> String {
             | PublicKey::Unknown(_),
         )
         | Err(_) => key.algorithm.algorithm.to_id_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_numbers_are_read_as_they_are_shown() {
+        let shown = Serial::of_integer(&[0, 0x0a, 0xff]);
+        assert_eq!(shown.to_string(), "0aff");
+        for text in ["0aff", "aff", "0A:FF", "00:0a:ff", "AFF"] {
+            assert_eq!(text.parse(), Ok(shown.clone()), "{text}");
+        }
+        assert_eq!("0".parse(), Ok(Serial::of_integer(&[0])));
+        for text in ["", ":", "0x1", "serial", "é"] {
+            assert_eq!(
+                text.parse::<Serial>(),
+                Err(SerialError::NotHexadecimal),
+                "{text}"
+            );
+        }
+        assert!("ab".repeat(20).parse::<Serial>().is_ok());
+        assert_eq!("ab".repeat(21).parse::<Serial>(), Err(SerialError::TooLong));
     }
 }

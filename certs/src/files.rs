@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use ::pem::{EncodeConfig, LineEnding, Pem};
 use aws_lc_rs::rand;
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-/// The most that is read of any one file; the bundles of public authorities have a quarter of it.
-const FILE_MAX: u64 = 1024 * 1024;
+const MIB: u64 = 1024 * 1024;
+/// The most that is read of a file with keys or certificates; the bundles of public authorities have
+/// a quarter of it.
+const FILE_MAX: u64 = MIB;
+/// The most that is read of a file with revocation lists: 200,000 entries and more.
+const LISTS_MAX: u64 = 16 * MIB;
 
 /// Whether writing may replace what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +55,13 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// It is larger than any key or list of certificates.
-    #[error("{} has more than 1 MiB, which is no key and no list of certificates", path.display())]
+    /// It is larger than anything that it could rightly be.
+    #[error("{} has more than {} MiB, which is more than is read of such a file", path.display(), most / MIB)]
     TooLarge {
         /// The file.
         path: PathBuf,
+        /// The most that is read of it, in bytes.
+        most: u64,
     },
     /// It is not PEM.
     #[error("{} is not valid PEM: {source}", path.display())]
@@ -68,6 +74,12 @@ pub enum FileError {
     /// It is PEM without a certificate.
     #[error("{} holds no certificate (no BEGIN CERTIFICATE)", path.display())]
     NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is PEM without a revocation list, or the beginning of one.
+    #[error("{} holds no revocation list (no BEGIN X509 CRL)", path.display())]
+    NoList {
         /// The file.
         path: PathBuf,
     },
@@ -99,7 +111,7 @@ pub enum FileError {
 /// If the file cannot be read, is not PEM or holds no certificate.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let (file, _) = open(path)?;
-    let bytes = read(file, path)?;
+    let bytes = read(file, path, FILE_MAX)?;
     let certificates = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| FileError::Pem {
@@ -114,6 +126,27 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fi
     Ok(certificates)
 }
 
+/// The revocation lists in a PEM file, in their order; at least one. Nothing of them is verified.
+///
+/// # Errors
+/// If the file cannot be read, is not PEM or holds no revocation list.
+pub fn read_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, FileError> {
+    let (file, _) = open(path)?;
+    let bytes = read(file, path, LISTS_MAX)?;
+    let lists = CertificateRevocationListDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| FileError::Pem {
+            path: path.to_owned(),
+            source,
+        })?;
+    if lists.is_empty() {
+        return Err(FileError::NoList {
+            path: path.to_owned(),
+        });
+    }
+    Ok(lists)
+}
+
 /// The private key in a PEM file that only its owner may access.
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     let (file, mode) = open(path)?;
@@ -123,7 +156,7 @@ pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError>
             mode,
         });
     }
-    let bytes = read(file, path)?;
+    let bytes = read(file, path, FILE_MAX)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         if let pem::Error::NoItemsFound = error {
             FileError::NoKey {
@@ -173,9 +206,32 @@ pub(crate) fn write_certificate(
     path: &Path,
     certificate: &CertificateDer<'_>,
 ) -> Result<(), FileError> {
+    write_public(path, "CERTIFICATE", certificate.as_ref())
+}
+
+/// Writes a revocation list that everybody may read.
+pub(crate) fn write_list(
+    path: &Path,
+    list: &CertificateRevocationListDer<'_>,
+) -> Result<(), FileError> {
+    write_public(path, "X509 CRL", list.as_ref())
+}
+
+fn write_public(path: &Path, tag: &str, der: &[u8]) -> Result<(), FileError> {
     let format = EncodeConfig::new().set_line_ending(LineEnding::LF);
-    let text = ::pem::encode_config(&Pem::new("CERTIFICATE", certificate.as_ref()), format);
+    let text = ::pem::encode_config(&Pem::new(tag, der), format);
     write(path, text.as_bytes(), Readers::Everybody)
+}
+
+/// Removes a file for good, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(FileError::Write {
+            path: path.to_owned(),
+            source,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Puts a file in its place at once and for good: whoever reads it sees the old content or the
@@ -255,17 +311,18 @@ fn open(path: &Path) -> Result<(File, u32), FileError> {
     Ok((file, mode))
 }
 
-fn read(file: File, path: &Path) -> Result<Vec<u8>, FileError> {
+fn read(file: File, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1)
+    file.take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
-    if bytes.len() as u64 > FILE_MAX {
+    if bytes.len() as u64 > most {
         return Err(FileError::TooLarge {
             path: path.to_owned(),
+            most,
         });
     }
     Ok(bytes)

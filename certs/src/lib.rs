@@ -14,7 +14,8 @@
 //! | [`identity`] | the URI: strict reading of a certificate |
 //! | [`authority`] | the key that issues identities |
 //! | [`material`] | an identity as a process uses it, read from its directory |
-//! | [`files`] | keys and certificates on disk |
+//! | [`revocation`] | who is revoked: the list that an authority keeps, and whom it is read against |
+//! | [`files`] | keys, certificates and lists on disk |
 //! | [`tls`] | every rustls configuration, and failed handshakes in plain words |
 //! | [`certificate`], [`validity`] | what a certificate says, and from when until when |
 //!
@@ -29,14 +30,16 @@ pub mod files;
 pub mod identity;
 pub mod material;
 pub mod name;
+pub mod revocation;
 pub mod tls;
 pub mod validity;
 
-pub use authority::{Authority, AuthorityError, Issued};
-pub use certificate::{CertificateInfo, Fingerprint, Serial};
+pub use authority::{Authority, AuthorityError, Issued, RevokeError};
+pub use certificate::{CertificateInfo, Fingerprint, Serial, SerialError};
 pub use files::{FileError, Overwrite};
 pub use identity::{Identity, IdentityError, Role, RoleKind};
 pub use material::{CertsError, Material, files_in, load};
 pub use name::{ClusterId, ClusterIdError, Label, LabelError, LabelFault};
 pub use name::{TrustDomain, TrustDomainError};
+pub use revocation::{Chain, Reason, Revocations, RevocationsError, Revoked};
 pub use validity::Validity;

@@ -25,9 +25,18 @@ pub const CERTIFICATE_FILE: &str = "cert.pem";
 /// The authorities whose certificates are accepted, within an identity directory.
 pub const AUTHORITIES_FILE: &str = "ca.pem";
 
+/// Who is revoked by those authorities, within an identity directory; it need not be there.
+pub const REVOCATIONS_FILE: &str = "crl.pem";
+
 /// The files of an identity directory.
-pub fn files_in(dir: &Path) -> [PathBuf; 3] {
-    [KEY_FILE, CERTIFICATE_FILE, AUTHORITIES_FILE].map(|name| dir.join(name))
+pub fn files_in(dir: &Path) -> [PathBuf; 4] {
+    [
+        KEY_FILE,
+        CERTIFICATE_FILE,
+        AUTHORITIES_FILE,
+        REVOCATIONS_FILE,
+    ]
+    .map(|name| dir.join(name))
 }
 
 /// An identity with everything that it takes to prove it and to check a peer's.
@@ -38,6 +47,7 @@ pub struct Material {
     identity: Identity,
     certified: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
+    authorities: Arc<[CertificateDer<'static>]>,
     validity: Validity,
     serial: Serial,
     fingerprint: Fingerprint,
@@ -104,6 +114,7 @@ impl Material {
             identity,
             certified: Arc::new(certified),
             roots: Arc::new(roots),
+            authorities: authorities.into(),
             validity: info.validity,
             serial: info.serial,
             fingerprint: info.fingerprint,
@@ -159,6 +170,12 @@ impl Material {
     #[must_use]
     pub fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots
+    }
+
+    /// The same, as their certificates.
+    #[must_use]
+    pub fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
     }
 
     /// From when until when the certificate may be used.

@@ -1,8 +1,9 @@
-//! `causeway certs`: make an authority, issue identities, look at certificates.
+//! `causeway certs`: make an authority, issue identities, revoke them, look at certificates.
 //!
 //! What was done goes to stderr; what it results in goes to stdout, as `inspect` shows it.
 
 mod inspect;
+mod revoke;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use clap::{Args, Subcommand};
 use relay::settings::{QuantityError, parse_duration};
 
 use inspect::Report;
+use revoke::RevokeArgs;
 
 /// The arguments of `causeway certs`.
 #[derive(Debug, Args)]
@@ -26,8 +28,10 @@ pub(crate) struct CertsArgs {
 enum CertsCommand {
     /// Make an authority: the key that issues identities.
     Init(InitArgs),
-    /// Issue an identity: a directory with key.pem, cert.pem and ca.pem.
+    /// Issue an identity: a directory with key.pem, cert.pem and ca.pem, and crl.pem if anyone is revoked.
     Issue(IssueArgs),
+    /// Revoke identities: put their certificates on the authority's list, crl.pem.
+    Revoke(RevokeArgs),
     /// Show what a certificate says and what is wrong with it; exit with 1 if something is.
     Inspect(InspectArgs),
 }
@@ -109,6 +113,7 @@ fn execute(args: CertsArgs, out: &mut dyn Write, progress: &mut dyn Write) -> an
     match args.command {
         CertsCommand::Init(args) => init(args, out, progress),
         CertsCommand::Issue(args) => issue(args, out, progress),
+        CertsCommand::Revoke(args) => revoke::run(args, out, progress),
         CertsCommand::Inspect(args) => show(&args.path, args.json, out),
     }
 }
@@ -132,9 +137,11 @@ fn init(args: InitArgs, out: &mut dyn Write, progress: &mut dyn Write) -> anyhow
 fn issue(args: IssueArgs, out: &mut dyn Write, progress: &mut dyn Write) -> anyhow::Result<()> {
     let role = args.holder.role();
     let dir = args.out.unwrap_or_else(|| default_dir(&role));
-    Authority::load(&args.authority)?
-        .issue(role, args.ttl)?
-        .write(&dir, overwrite(args.force))?;
+    let authority = Authority::load(&args.authority)?;
+    // So that a new edge lets nobody in whom the others refuse.
+    let list = authority.list(&args.authority)?;
+    let issued = authority.issue(role, args.ttl)?.with_list(list);
+    issued.write(&dir, overwrite(args.force))?;
     writeln!(
         progress,
         "identity written to {0}; name it in the configuration: [identity] dir = \"{0}\"",

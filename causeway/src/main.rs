@@ -46,7 +46,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Print a commented example of a configuration.
     Config(config::ConfigArgs),
-    /// Make an authority and certificates, and look at them.
+    /// Make an authority and certificates, revoke them, and look at them.
     Certs(certs::CertsArgs),
     /// Show what a running edge or client is doing.
     Status(status::StatusArgs),

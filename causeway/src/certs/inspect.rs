@@ -1,22 +1,29 @@
 //! What `causeway certs inspect` finds out, for people and as JSON.
 
+mod list;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use certs::authority::{AUTHORITY_FILE, AUTHORITY_KEY_FILE};
-use certs::files::read_certificates;
-use certs::material::{AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE};
+use certs::files::{FileError, read_certificates, read_lists};
+use certs::material::{AUTHORITIES_FILE, CERTIFICATE_FILE, KEY_FILE, REVOCATIONS_FILE};
 use certs::validity::{Moment, about, rfc3339};
-use certs::{Authority, CertificateInfo, ClusterId, Identity, Role};
+use certs::{Authority, CertificateInfo, Chain, ClusterId, Identity, Revocations, Role};
 use serde::Serialize;
 use time::OffsetDateTime;
+
+use list::List;
 
 /// What lies at a path.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     kind: Kind,
     certificates: Vec<Certificate>,
+    /// Who is revoked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revocation_lists: Vec<List>,
     /// What is wrong with the whole, beyond what is wrong with one certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -75,14 +82,24 @@ impl Report {
                         certificates.push(Certificate::new(file.clone(), &info, now));
                     }
                 }
+                Err(FileError::NoCertificate { .. }) if kind == Kind::File && holds_list(path) => {}
                 Err(error) if kind == Kind::File => return Err(error.into()),
                 // Loading the directory below finds the same and says it better.
                 Err(_) => {}
             }
         }
+        let revocation_lists = match kind {
+            Kind::File if certificates.is_empty() => List::all_in(path)?,
+            Kind::File => Vec::new(),
+            // As above: what is wrong with it is found below.
+            Kind::Identity | Kind::Authority => {
+                List::all_in(&path.join(REVOCATIONS_FILE)).unwrap_or_default()
+            }
+        };
         let mut report = Self {
             kind,
             certificates,
+            revocation_lists,
             problem: None,
         };
         if report.problems().next().is_none() {
@@ -119,10 +136,26 @@ impl Kind {
     fn problem(self, path: &Path) -> Option<String> {
         match self {
             Self::File => None,
-            Self::Authority => Authority::load(path).err().map(|error| error.to_string()),
-            Self::Identity => certs::load(path).err().map(|error| error.to_string()),
+            Self::Authority => match Authority::load(path) {
+                Ok(authority) => authority.list(path).err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+            Self::Identity => match certs::load(path) {
+                Ok(material) => match Revocations::load(path, &material) {
+                    Ok(revocations) => revocations
+                        .of(&Chain::of(material.chain()))
+                        .map(|entry| format!("it is revoked: {entry}")),
+                    Err(error) => Some(error.to_string()),
+                },
+                Err(error) => Some(error.to_string()),
+            },
         }
     }
+}
+
+/// Whether a file without a certificate is one of the other kind that is shown.
+fn holds_list(path: &Path) -> bool {
+    !matches!(read_lists(path), Err(FileError::NoList { .. }))
 }
 
 impl Certificate {
@@ -197,6 +230,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for certificate in &self.certificates {
             certificate.fmt(f)?;
+        }
+        for list in &self.revocation_lists {
+            list.fmt(f)?;
         }
         match &self.problem {
             Some(problem) => writeln!(f, "problem: {problem}"),

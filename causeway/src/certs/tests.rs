@@ -13,6 +13,7 @@ struct Cli {
 
 struct Outcome {
     out: String,
+    progress: String,
     result: anyhow::Result<()>,
 }
 
@@ -27,10 +28,11 @@ fn certs(dir: &TempDir, command: &str) -> Outcome {
     let dir = dir.path().to_str().unwrap();
     let words = command.split(' ').map(|word| word.replace("{}", dir));
     let cli = Cli::try_parse_from(["certs".to_owned()].into_iter().chain(words)).unwrap();
-    let mut out = Vec::new();
-    let result = execute(cli.args, &mut out, &mut io::sink());
+    let (mut out, mut progress) = (Vec::new(), Vec::new());
+    let result = execute(cli.args, &mut out, &mut progress);
     Outcome {
         out: String::from_utf8(out).unwrap(),
+        progress: String::from_utf8(progress).unwrap(),
         result,
     }
 }
@@ -173,4 +175,98 @@ fn bad_names_and_lifetimes_are_usage_errors() {
     assert!(refused("issue client acme").contains("tenant/cluster"));
     assert!(refused("issue edge Eu").contains("lower-case letters"));
     assert!(refused("issue edge eu --ttl 90").contains("unit"));
+    assert!(refused("revoke").contains("<PATH>..."));
+    assert!(refused("revoke --serial 0x12").contains("hexadecimal digits"));
+    assert!(refused("revoke a --reason theft").contains("key-compromise"));
+}
+
+#[test]
+fn what_is_revoked_is_shown_and_revoking_again_says_so() {
+    let dir = TempDir::new().unwrap();
+    done(&dir, "init --dir {}/ca");
+    done(&dir, "issue client acme/a --authority {}/ca --out {}/a");
+    done(&dir, "issue edge b --authority {}/ca --out {}/b");
+    let both = "revoke {}/a {}/b/cert.pem --authority {}/ca --reason superseded";
+    let first = certs(&dir, both);
+    assert_eq!(
+        first.progress.matches("\nrevoked: ").count() + 1,
+        2,
+        "{}",
+        first.progress
+    );
+    let list = format!("copy {}/ca/crl.pem", dir.path().display());
+    assert!(first.progress.contains(&list), "{}", first.progress);
+    assert!(first.out.contains("number   1\n"), "{}", first.out);
+    assert_eq!(
+        first.out.matches("(superseded)").count(),
+        2,
+        "{}",
+        first.out
+    );
+    let again = certs(&dir, both);
+    again.result.unwrap();
+    assert_eq!(again.progress.matches("revoked already").count(), 2);
+    assert_eq!(again.out, first.out);
+
+    let more = certs(&dir, "revoke --serial 0A:0b --authority {}/ca --json");
+    let json: serde_json::Value = serde_json::from_str(&more.out).unwrap();
+    let list = &json["revocation_lists"][0];
+    assert_eq!(
+        (&list["number"], &list["revoked"][2]["serial"]),
+        (&"2".into(), &"0a0b".into())
+    );
+    assert_eq!(list["revoked"][0]["reason"], "superseded");
+
+    assert!(done(&dir, "inspect {}/ca").contains("0a0b"));
+    done(&dir, "inspect {}/a");
+    fs::copy(dir.path().join("ca/crl.pem"), dir.path().join("a/crl.pem")).unwrap();
+    let own = certs(&dir, "inspect {}/a");
+    assert!(
+        own.out.contains("problem: it is revoked: serial "),
+        "{}",
+        own.out
+    );
+    // Whoever comes now knows of it from the start.
+    assert!(done(&dir, "issue edge c --authority {}/ca --out {}/c").contains("0a0b"));
+}
+
+#[test]
+fn what_cannot_be_revoked_says_why_and_nothing_is_revoked() {
+    let dir = TempDir::new().unwrap();
+    done(&dir, "init --dir {}/ca");
+    done(&dir, "init --dir {}/ca2");
+    done(&dir, "issue edge a --authority {}/ca --out {}/a");
+    done(&dir, "issue edge b --authority {}/ca2 --out {}/b");
+    for (what, why) in [
+        ("{}/a {}/b", "not by this authority"),
+        ("{}/a {}/ca/ca.pem", "the authority's own certificate"),
+        ("{}/a {}/a/key.pem", "holds no certificate"),
+        ("{}/a {}/nothing", "nothing does not exist"),
+    ] {
+        let error = certs(&dir, &format!("revoke {what} --authority {{}}/ca")).error();
+        assert!(error.contains(why), "{error}");
+        assert!(!dir.path().join("ca/crl.pem").exists());
+    }
+    let error = certs(&dir, "revoke {}/a --authority {}/nowhere").error();
+    assert!(error.contains("causeway certs init"), "{error}");
+
+    fs::write(dir.path().join("ca/crl.pem"), "-----BEGIN X509 CRL-----\n").unwrap();
+    for command in [
+        "revoke {}/a --authority {}/ca",
+        "issue edge d --authority {}/ca --out {}/d",
+    ] {
+        let error = certs(&dir, command).error();
+        assert!(
+            error.contains("ca/crl.pem") && error.contains("put a copy of it back"),
+            "{error}"
+        );
+    }
+    let outcome = certs(&dir, "inspect {}/ca");
+    assert!(
+        outcome
+            .out
+            .contains("problem: who is revoked cannot be read"),
+        "{}",
+        outcome.out
+    );
 }

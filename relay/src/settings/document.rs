@@ -57,6 +57,21 @@ pub(super) fn digest(content: Option<&[u8]>) -> Digest {
     })
 }
 
+impl Sources {
+    /// One file that is no configuration, as it is now; it need not be there.
+    pub fn of(path: &Path) -> Self {
+        let main = SourceFile {
+            path: path.to_owned(),
+            by_pattern: false,
+            digest: digest(std::fs::read(path).ok().as_deref()),
+        };
+        Self {
+            files: vec![main],
+            patterns: Vec::new(),
+        }
+    }
+}
+
 impl Document {
     /// Reads a file and all that it includes.
     pub fn read(path: &Path) -> Result<Self, Problems> {

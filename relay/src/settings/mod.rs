@@ -7,7 +7,8 @@
 //!
 //! Each process defines its [`Schema`] (which tables and keys there are) and its `Config` (what they mean);
 //! what both have in common, [`SessionSettings`], [`AdminSettings`], [`TelemetrySettings`] and
-//! [`OriginSettings`], is here. [`watch()`] tells when to read again.
+//! [`OriginSettings`], is here. [`watch()`] tells when to read again; what lies beside the configuration
+//! is [`Followed`].
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ mod address;
 mod admin;
 mod audit;
 mod document;
+mod followed;
 mod include;
 mod numbers;
 mod origin;
@@ -37,6 +39,7 @@ pub use address::{Host, HostPort, HostPortError, ListenAddr, ListenAddrError};
 pub use admin::{ADMIN_KEYS, AdminSettings, TELEMETRY_KEYS, TelemetrySettings};
 pub use audit::{AUDIT_KEYS, AuditSettings};
 pub use document::{Document, SourceFile, Sources};
+pub use followed::Followed;
 pub use origin::{Announce, ORIGIN_KEYS, OriginOwner, OriginSettings};
 pub use problem::{Place, Problem, Problems};
 pub use quantity::{QuantityError, format_duration, format_size, parse_duration, parse_size};
@@ -46,7 +49,7 @@ pub use schema::{Schema, TableSchema};
 pub use section::Section;
 pub use session::{SESSION_KEYS, SessionSettings};
 pub use sockets::{idle_timeout, keepalive};
-pub use watch::{Reread, Watch, WatchError, watch};
+pub use watch::{Reread, Watch, WatchError, watch, watch_changes};
 
 /// A configuration and the files it came from.
 #[derive(Clone, Debug)]

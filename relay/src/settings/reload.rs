@@ -13,9 +13,11 @@ use tokio::time::timeout;
 
 use super::{Loaded, Problems, Reread, Watch};
 
-/// What is known of the configuration's last readings, for status and metrics.
+/// What is known of the last readings of the configuration, or of something beside it, for status and metrics.
 #[derive(Debug)]
 pub struct Reloads {
+    /// What is read, in words.
+    what: &'static str,
     file: Option<PathBuf>,
     counter: Family<Outcome, Counter>,
     state: Mutex<LastReadings>,
@@ -34,7 +36,7 @@ struct Outcome {
 }
 
 impl Reloads {
-    /// `file` is none for a configuration that came from arguments.
+    /// Of the configuration. `file` is none for one that came from arguments.
     pub fn new(file: Option<PathBuf>, loaded: SystemTime, registry: &mut Registry) -> Arc<Self> {
         let counter = Family::default();
         registry.register(
@@ -42,7 +44,28 @@ impl Reloads {
             "Readings of the configuration after the first, by outcome: applied or rejected",
             counter.clone(),
         );
+        Self::of("configuration", file, loaded, counter)
+    }
+
+    /// Of the list of who is revoked, in `file`, which need not be there.
+    pub fn of_revocations(file: PathBuf, loaded: SystemTime, registry: &mut Registry) -> Arc<Self> {
+        let counter = Family::default();
+        registry.register(
+            "causeway_revocation_list_reloads",
+            "Readings of the revocation list after the first, by outcome: applied or rejected",
+            counter.clone(),
+        );
+        Self::of("revocation list", Some(file), loaded, counter)
+    }
+
+    fn of(
+        what: &'static str,
+        file: Option<PathBuf>,
+        loaded: SystemTime,
+        counter: Family<Outcome, Counter>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            what,
             file,
             counter,
             state: Mutex::new(LastReadings {
@@ -68,14 +91,21 @@ impl Reloads {
         self.state.lock().error.as_deref() == Some(error)
     }
 
-    fn applied(&self, now: SystemTime) {
+    pub(super) fn applied(&self, file: &Path, why: &str) {
+        let what = self.what;
+        tracing::info!(file = %file.display(), why, "{what} reloaded");
         self.count("applied");
         let mut state = self.state.lock();
-        state.loaded = now;
+        state.loaded = SystemTime::now();
         state.error = None;
     }
 
-    fn rejected(&self, error: String) {
+    pub(super) fn rejected(&self, file: &Path, why: &str, error: String) {
+        let what = self.what;
+        tracing::error!(
+            file = %file.display(), why, %error,
+            "the {what} is rejected; the one before stays in force"
+        );
         self.count("rejected");
         let mut state = self.state.lock();
         state.failures += 1;
@@ -123,18 +153,9 @@ pub async fn reload_when_changed<C>(
             }
         };
         match outcome {
-            Ok(()) => {
-                reloads.applied(SystemTime::now());
-                tracing::info!(file = %path.display(), why, "configuration reloaded");
-            }
+            Ok(()) => reloads.applied(path, why),
             Err(error) if reread.is_none() && reloads.is_last(&error) => {}
-            Err(error) => {
-                tracing::error!(
-                    file = %path.display(), why, %error,
-                    "the configuration is rejected; the one before stays in force"
-                );
-                reloads.rejected(error);
-            }
+            Err(error) => reloads.rejected(path, why, error),
         }
     }
 }

@@ -35,7 +35,8 @@ pub enum WatchError {
 /// Notices SIGHUP and changes of a configuration's files; see [`watch()`].
 #[derive(Debug)]
 pub struct Watch {
-    hangup: Signal,
+    /// `None` if the signal is to do what it does elsewhere: end the process.
+    hangup: Option<Signal>,
     events: mpsc::Receiver<()>,
     /// `None` where the system gives no notifications; then only the regular look finds changes.
     watcher: Option<RecommendedWatcher>,
@@ -68,6 +69,13 @@ const UNAIDED: Duration = Duration::from_secs(2);
 /// noticed; contents are compared, so that what else happens there, or a mere `touch`, is not.
 pub fn watch(sources: &Sources) -> Result<Watch, WatchError> {
     let hangup = signal(SignalKind::hangup()).map_err(WatchError::Signal)?;
+    let mut watch = watch_changes(sources);
+    watch.hangup = Some(hangup);
+    Ok(watch)
+}
+
+/// The same, but SIGHUP is left alone: whoever started the process may mean that it end with their terminal.
+pub fn watch_changes(sources: &Sources) -> Watch {
     // One is enough: all that it says is "look", and a full channel already says so.
     let (tell, events) = mpsc::channel(1);
     let places = Arc::new(Mutex::new(Places::default()));
@@ -83,7 +91,7 @@ pub fn watch(sources: &Sources) -> Result<Watch, WatchError> {
         })
         .ok();
     let mut watch = Watch {
-        hangup,
+        hangup: None,
         events,
         watcher,
         watched: BTreeSet::new(),
@@ -94,7 +102,7 @@ pub fn watch(sources: &Sources) -> Result<Watch, WatchError> {
         stirred: None,
     };
     watch.follow(sources);
-    Ok(watch)
+    watch
 }
 
 impl Watch {
@@ -104,7 +112,7 @@ impl Watch {
     pub async fn next(&mut self) -> Reread {
         loop {
             tokio::select! {
-                Some(()) = self.hangup.recv() => {
+                () = hung_up(&mut self.hangup) => {
                     self.known = look(&self.sources);
                     return Reread::Signal;
                 }
@@ -175,6 +183,17 @@ impl Watch {
             }
         }
         self.watched = watched;
+    }
+}
+
+/// Cancel-safe.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    let heard = match hangup {
+        Some(hangup) => hangup.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending().await
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::driver::{Closed, ClosedBy};
 use crate::proto::{CloseCode, Control};
 use crate::session::{Over, ResetBy, SharedBudget};
 
@@ -19,6 +20,7 @@ use crate::session::{Over, ResetBy, SharedBudget};
 #[derive(Debug)]
 pub struct RelayMetrics {
     sessions: Gauge,
+    sessions_over: Family<ClosedHow, Counter>,
     streams: Family<OpenedBy, Counter>,
     streams_over: Family<EndedHow, Counter>,
     streams_moved: Counter,
@@ -46,6 +48,12 @@ struct EndedHow {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClosedHow {
+    code: &'static str,
+    by: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ControlKind {
     direction: &'static str,
     kind: &'static str,
@@ -61,6 +69,7 @@ impl RelayMetrics {
     pub fn register(registry: &mut Registry, budget: Arc<SharedBudget>) -> Self {
         let metrics = Self {
             sessions: Gauge::default(),
+            sessions_over: Family::default(),
             streams: Family::default(),
             streams_over: Family::default(),
             streams_moved: Counter::default(),
@@ -78,6 +87,11 @@ impl RelayMetrics {
             "causeway_sessions",
             "Live sessions",
             metrics.sessions.clone(),
+        );
+        registry.register(
+            "causeway_sessions_ended",
+            "Sessions that are over, by the code that they were closed with, and by whom",
+            metrics.sessions_over.clone(),
         );
         registry.register(
             "causeway_streams_opened",
@@ -139,6 +153,19 @@ impl RelayMetrics {
     pub(crate) fn session_live(&self) -> SessionCounted {
         self.sessions.inc();
         SessionCounted(self.sessions.clone())
+    }
+
+    pub(crate) fn session_over(&self, closed: &Closed) {
+        let label = ClosedHow {
+            code: closed.close.code.label(),
+            by: match closed.by {
+                ClosedBy::Local => "local",
+                ClosedBy::Peer => "peer",
+                ClosedBy::Network => "network",
+                ClosedBy::Grace => "grace",
+            },
+        };
+        self.sessions_over.get_or_create(&label).inc();
     }
 
     pub(crate) fn stream_opened(&self) {

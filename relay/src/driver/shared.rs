@@ -231,6 +231,7 @@ impl Shared {
     /// Ends the session: every stream is reset, and every task hears of it. The first reason stays.
     pub(super) fn end(&self, by: ClosedBy, close: Close) {
         if self.reason.set(Closed { by, close }).is_ok() {
+            self.metrics.session_over(&self.closed_because());
             self.closed.cancel();
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use certs::RoleKind;
+use certs::{Chain, Revocations, RoleKind};
 use clap::Args;
 use relay::origin::Target;
 use relay::settings::{
@@ -176,10 +176,18 @@ fn identity(
         Ok(material) => {
             let identity = material.identity();
             let found = identity.role.kind();
-            if found == expected {
-                return None;
+            match Revocations::load(dir, &material) {
+                _ if found != expected => {
+                    format!("{identity} has the role {found}; this file needs the role {expected}")
+                }
+                Err(error) => error.to_string(),
+                Ok(revocations) => {
+                    let own = revocations.of(&Chain::of(material.chain()));
+                    let revoked = |entry| format!("identity.dir: {identity} is revoked: {entry}");
+                    warnings.extend(own.map(revoked));
+                    return None;
+                }
             }
-            format!("{identity} has the role {found}; this file needs the role {expected}")
         }
     };
     Some(Problem::new(

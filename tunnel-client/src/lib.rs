@@ -16,6 +16,7 @@
 //! * [`hello`] is the service that is built in.
 //! * `forward`: local listeners that lead to upstreams.
 //! * `replica`: which copy this client is.
+//! * `revocation`: whose certificate is revoked.
 //! * `status`, `metrics`: what can be seen of it.
 
 pub mod config;
@@ -29,6 +30,7 @@ mod keep;
 mod link;
 mod metrics;
 mod replica;
+mod revocation;
 mod run;
 mod status;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use certs::{CertsError, ClusterId, Material, Role};
+use certs::{CertsError, ClusterId, Material, RevocationsError, Role};
 use prometheus_client::registry::Registry;
 use relay::Workers;
 use relay::admin::{Admin, Listeners, register_process_metrics};
@@ -15,9 +15,12 @@ use relay::listen::BindError;
 use relay::memory::process_budget;
 use relay::metrics::RelayMetrics;
 use relay::proto::Instance;
-use relay::settings::{ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch};
+use relay::settings::{
+    ListenAddr, Loaded, Reloads, WatchError, reload_when_changed, watch, watch_changes,
+};
 use relay::transport::quic;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::dial::{Dialer, QuicDialer, TcpDialer};
@@ -29,6 +32,7 @@ use crate::keep::{Claims, Keeper, Retired};
 use crate::link::Link;
 use crate::metrics::ClientMetrics;
 use crate::replica::{Replica, ReplicaError};
+use crate::revocation::Revocation;
 use crate::status::Status;
 
 /// How long callers may take to be reset after their streams were.
@@ -40,6 +44,9 @@ pub enum StartError {
     /// Its identity cannot be used.
     #[error(transparent)]
     Identity(#[from] CertsError),
+    /// Who is revoked cannot be known.
+    #[error(transparent)]
+    Revocations(#[from] RevocationsError),
     /// Its identity is not a client's.
     #[error(
         "{}: this certificate is for {found}; a client needs one made by `causeway certs issue client TENANT/CLUSTER`",
@@ -79,7 +86,10 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Audit(error) => error.is_configuration(),
-            Self::Identity(_) | Self::NotAClient { .. } | Self::Configuration(_) => true,
+            Self::Identity(_)
+            | Self::Revocations(_)
+            | Self::NotAClient { .. }
+            | Self::Configuration(_) => true,
             Self::Replica(_)
             | Self::Bind(_)
             | Self::Watch(_)
@@ -115,11 +125,17 @@ pub async fn run(
     let relay_metrics = Arc::new(RelayMetrics::register(&mut registry, budget.clone()));
     let metrics = Arc::new(ClientMetrics::register(&mut registry));
     let reloads = Reloads::new(file.clone(), started, &mut registry);
+    let (revocation, list) =
+        Revocation::load(&config.identity_dir, &material, started, &mut registry)?;
 
     let audit = config.audit.file.as_ref();
     let audit = audit.map(|file| AuditLog::open(file, &mut registry));
     let audit = audit.transpose()?;
 
+    let list = match &file {
+        Some(_) => watch(&list)?,
+        None => watch_changes(&list),
+    };
     let watch = file.as_ref().map(|_| watch(&sources)).transpose()?;
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
     let workers = Workers::start(config.workers, "worker").map_err(StartError::Threads)?;
@@ -137,6 +153,7 @@ pub async fn run(
     let (discovery, discoverer) = Discovery::new(&config.edge, &config.resolver, metrics.clone());
     let status = Arc::new(Status {
         material: material.clone(),
+        revocation: revocation.clone(),
         started,
         reloads: reloads.clone(),
         link: link.clone(),
@@ -164,6 +181,7 @@ pub async fn run(
                 tls: certs::tls::client(&material, &[]),
                 bounds: bounds(&config.session),
             },
+            revocation: revocation.clone(),
             timeout: config.session.handshake_timeout,
         },
         transports: config.edge.transport.kinds().to_vec(),
@@ -181,6 +199,8 @@ pub async fn run(
         claims: Claims::new(),
         attempts: Arc::default(),
     };
+    let following = tokio::spawn(async move { revocation.follow(list).await });
+    let _following = AbortOnDropHandle::new(following);
     let grace = config.session.drain;
     let (served, keep) = (CancellationToken::new(), stop.clone());
     started_with(status.admin.as_ref());

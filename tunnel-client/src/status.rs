@@ -19,11 +19,13 @@ use crate::forward::Forwards;
 use crate::health::Found;
 use crate::keep::{Leaving, Retired};
 use crate::link::{DialState, Dialing, Link, Live};
+use crate::revocation::Revocation;
 
 /// Everything that is told, and where it comes from.
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) material: Material,
+    pub(crate) revocation: Arc<Revocation>,
     pub(crate) started: SystemTime,
     pub(crate) reloads: Arc<Reloads>,
     pub(crate) link: Arc<Link>,
@@ -52,6 +54,7 @@ impl Told for Status {
             "ready": readiness == Readiness::Ready,
             "reasons": reasons,
             "config": self.reloads.status(time),
+            "revocation_list": self.revocation.status(time),
             "listen": {
                 "admin": self.admin.as_ref().map(ToString::to_string),
                 "telemetry": self.telemetry.as_ref().map(ToString::to_string),

@@ -5,7 +5,8 @@ mod not_admitted;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use certs::{CertificateInfo, ClusterId, Identity, Role};
+use certs::{CertificateInfo, Chain, ClusterId, Identity, Revoked, Role};
+use parking_lot::Mutex;
 use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
 use relay::driver::{NotResumed, SessionOptions, StreamHandler};
 use relay::proto::{
@@ -23,6 +24,7 @@ use tracing::Instrument;
 use crate::clusters::{Admitted as Entered, Clusters};
 use crate::metrics::EdgeMetrics;
 use crate::registry::{Entry, NotRegistered, Registry};
+use crate::revocation::{Revocation, Shown};
 use crate::tenant_budgets::TenantBudgets;
 use crate::upstream::{OfClient, Upstreams};
 
@@ -54,6 +56,7 @@ pub(crate) struct Admission {
     pub(crate) clusters: Arc<Clusters>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<EdgeMetrics>,
+    pub(crate) revocation: Arc<Revocation>,
     pub(crate) edge: String,
     pub(crate) instance: Instance,
     pub(crate) limits: Limits,
@@ -77,6 +80,7 @@ struct Admitted {
     established: Established,
     cluster: ClusterId,
     certificate_expires: Option<SystemTime>,
+    shown: Shown,
     counted: TaskTrackerToken,
 }
 
@@ -96,6 +100,7 @@ impl Admission {
             established,
             cluster,
             certificate_expires,
+            shown,
             counted,
         } = match admitted {
             Ok(Some(admitted)) => admitted,
@@ -120,7 +125,7 @@ impl Admission {
         };
         let session = Session::start(established, options, &cluster.to_string(), worker, handler);
         let span = session.span().clone();
-        let living = self.live(session, hello, cluster, certificate_expires);
+        let living = self.live(session, hello, cluster, certificate_expires, shown);
         living.instrument(span).await;
         drop(counted);
     }
@@ -138,6 +143,7 @@ impl Admission {
         hello: Hello,
         cluster: ClusterId,
         certificate_expires: Option<SystemTime>,
+        shown: Shown,
     ) {
         tracing::info!(replica = %hello.replica, "client connected");
         let entered = Entered {
@@ -147,6 +153,7 @@ impl Admission {
         };
         let entry = Entry {
             session: session.clone(),
+            shown: shown.clone(),
             replica: hello.replica,
             instance: hello.instance,
             attempt: hello.attempt,
@@ -178,12 +185,23 @@ impl Admission {
                 None => std::future::pending().await,
             }
         };
+        let over = async {
+            tokio::select! {
+                closed = session.closed() => closed,
+                () = self.stop.cancelled() => {
+                    session.drain(self.grace).await;
+                    session.closed().await
+                }
+            }
+        };
         let closed = tokio::select! {
-            closed = session.closed() => closed,
+            closed = over => closed,
             never = self.tell(&session) => match never {},
             never = reports => match never {},
-            () = self.stop.cancelled() => {
-                session.drain(self.grace).await;
+            // Also what became known between its handshake and now.
+            revoked = self.revocation.revoked(&shown) => {
+                tracing::warn!(%revoked, "the client's certificate is revoked: its session ends");
+                session.close(CloseCode::Revoked, &why_revoked(&revoked));
                 session.closed().await
             }
         };
@@ -251,8 +269,13 @@ impl Admission {
                 return Err(NotAdmitted::Identity(error));
             }
         };
+        let shown = Chain::of(&connection.peer_certificates());
+        if let Some(revoked) = self.revocation.of(&shown) {
+            refuse(pending, CloseCode::Revoked, &why_revoked(&revoked), None).await;
+            return Err(NotAdmitted::Revoked(cluster, revoked));
+        }
         if pending.hello().continues.is_some() {
-            return self.resume(pending, &cluster).await.map(|()| None);
+            return self.resume(pending, &cluster, shown).await.map(|()| None);
         }
         // Whoever has passed here is waited for.
         let counted = self.sessions.token();
@@ -271,6 +294,7 @@ impl Admission {
             established,
             cluster,
             certificate_expires,
+            shown: Arc::new(Mutex::new(shown)),
             counted,
         }))
     }
@@ -299,12 +323,17 @@ impl Admission {
     }
 
     /// Lets a session go on with this connection, if whoever made it is an end of that session.
-    async fn resume(&self, pending: PendingHello, cluster: &ClusterId) -> Result<(), NotAdmitted> {
+    async fn resume(
+        &self,
+        pending: PendingHello,
+        cluster: &ClusterId,
+        shown: Chain,
+    ) -> Result<(), NotAdmitted> {
         let hello = pending.hello();
         let connection = pending.connection().clone();
-        let session = self.registry.session_of(cluster, hello);
-        let proved = session.filter(|it| it.is_continued_by(connection.as_ref(), hello));
-        let Some(session) = proved else {
+        let found = self.registry.session_of(cluster, hello);
+        let proved = found.filter(|(it, _)| it.is_continued_by(connection.as_ref(), hello));
+        let Some((session, shown_before)) = proved else {
             // Whatever is wrong, whoever guesses learns nothing of it.
             refuse(pending, CloseCode::Refused, "refused", None).await;
             return Err(NotAdmitted::Policy(CloseCode::Refused));
@@ -315,6 +344,11 @@ impl Admission {
         let transport = connection.transport();
         match session.resume(established) {
             Ok(()) => {
+                *shown_before.lock() = shown.clone();
+                // Whoever waits for that to be revoked may have looked at what was shown before.
+                if let Some(revoked) = self.revocation.of(&shown) {
+                    session.close(CloseCode::Revoked, &why_revoked(&revoked));
+                }
                 span.in_scope(
                     || tracing::info!(%transport, "client reconnected, its streams go on"),
                 );
@@ -347,6 +381,11 @@ fn cluster_of(connection: &dyn Connection) -> Result<(ClusterId, Option<SystemTi
         }
         Role::Edge(_) | Role::Service(_) => Err(format!("{identity} is no client")),
     }
+}
+
+/// What a client reads whose certificate is revoked.
+fn why_revoked(revoked: &Revoked) -> String {
+    format!("this client's certificate is revoked ({revoked}); it needs another one, and a restart")
 }
 
 async fn refuse(

@@ -15,6 +15,7 @@
 //! * `address_limit`: how many connections one address may have.
 //! * `upstream`: what compute planes may call here.
 //! * `reset_key`: how a restarted edge ends old connections.
+//! * `revocation`: whose certificate is revoked.
 //! * `status`, `metrics`: what can be seen of it.
 
 mod accept;
@@ -27,6 +28,7 @@ pub mod ingress;
 mod metrics;
 mod registry;
 mod reset_key;
+mod revocation;
 mod run;
 mod status;
 mod tenant_budgets;

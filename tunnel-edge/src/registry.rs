@@ -11,6 +11,8 @@ use relay::proto::{Attempt, Hello, Instance, ReplicaId, SessionId};
 use relay::{CloseCode, Session};
 use tokio::sync::watch;
 
+use crate::revocation::Shown;
+
 /// All live sessions by cluster.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -37,6 +39,7 @@ pub(crate) enum NotRegistered {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) session: Session,
+    pub(crate) shown: Shown,
     pub(crate) replica: ReplicaId,
     pub(crate) instance: Instance,
     pub(crate) attempt: Attempt,
@@ -154,8 +157,12 @@ impl Registry {
         Ok((registered, Superseded(superseded)))
     }
 
-    /// The session of a cluster that a client says it is an end of.
-    pub(crate) fn session_of(&self, cluster: &ClusterId, hello: &Hello) -> Option<Session> {
+    /// The session of a cluster that a client says it is an end of, and what its client has shown.
+    pub(crate) fn session_of(
+        &self,
+        cluster: &ClusterId,
+        hello: &Hello,
+    ) -> Option<(Session, Shown)> {
         let wanted = hello.continues.as_ref()?.session;
         let clusters = self.clusters.lock();
         let mut entries = clusters.get(cluster)?.iter();
@@ -164,7 +171,8 @@ impl Registry {
                 && entry.replica == hello.replica
                 && entry.instance == hello.instance
         };
-        entries.find(is_it).map(|entry| entry.session.clone())
+        let entry = entries.find(is_it)?;
+        Some((entry.session.clone(), entry.shown.clone()))
     }
 
     /// A session with the cluster that was not `tried`; in turn, if several of its replicas are

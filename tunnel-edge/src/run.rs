@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use certs::tls::TlsError;
-use certs::{CertsError, Label, Material, Role};
+use certs::{CertsError, Label, Material, RevocationsError, Role};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use relay::Workers;
 use relay::admin::{Admin, Listeners, register_process_metrics};
@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, watch as changing};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::accept::{TunnelBindError, TunnelListener, TunnelSetup};
 use crate::admit::{Admission, ToldEdges};
@@ -39,6 +39,7 @@ use crate::ingress::http::HttpMetrics;
 use crate::metrics::EdgeMetrics;
 use crate::registry::Registry;
 use crate::reset_key::{self, ResetKeyError};
+use crate::revocation::Revocation;
 use crate::status::Status;
 use crate::tenant_budgets::TenantBudgets;
 use crate::upstream::Upstreams;
@@ -52,6 +53,9 @@ pub enum StartError {
     /// Its identity cannot be used.
     #[error(transparent)]
     Identity(#[from] CertsError),
+    /// Who is revoked cannot be known.
+    #[error(transparent)]
+    Revocations(#[from] RevocationsError),
     /// Its identity is not an edge's.
     #[error(
         "{}: this certificate is for {found}; an edge needs one made by `causeway certs issue edge NAME`",
@@ -101,6 +105,7 @@ impl StartError {
         match self {
             Self::Audit(error) => error.is_configuration(),
             Self::Identity(_)
+            | Self::Revocations(_)
             | Self::NotAnEdge { .. }
             | Self::Tls(_)
             | Self::Quic(_)
@@ -148,13 +153,15 @@ pub async fn run(
     let metrics = Arc::new(EdgeMetrics::register(&mut registry));
     let http_metrics = HttpMetrics::register(&mut registry);
     let reloads = Reloads::new(Some(file.clone()), started, &mut registry);
+    let (revocation, list) =
+        Revocation::load(&config.identity_dir, &material, started, &mut registry)?;
 
     let names = Prepared::start(&config, &material.identity().trust_domain, &mut registry)?;
     let audit = config.audit.file.as_ref();
     let audit = audit.map(|file| AuditLog::open(file, &mut registry));
     let audit = audit.transpose()?;
 
-    let watch = watch(&sources)?;
+    let (watch, list) = (watch(&sources)?, watch(&list)?);
     let listeners = Listeners::bind(&config.admin, &config.telemetry)?;
     let workers = Arc::new(Workers::start(config.workers, "worker")?);
     let sessions = Arc::new(Registry::new(config.max_sessions));
@@ -186,6 +193,7 @@ pub async fn run(
     let status = Arc::new(Status {
         dns: dns.clone(),
         material,
+        revocation: revocation.clone(),
         started,
         reloads: reloads.clone(),
         registry: sessions.clone(),
@@ -207,6 +215,7 @@ pub async fn run(
         clusters: clusters.clone(),
         upstreams: upstreams.clone(),
         metrics,
+        revocation: revocation.clone(),
         edge: name.to_string(),
         instance,
         limits: limits(&config.session),
@@ -220,6 +229,9 @@ pub async fn run(
         grace: config.session.drain,
         max_handshakes: config.max_handshakes,
     });
+    // Until the very end: those who drain are judged too.
+    let following = tokio::spawn(async move { revocation.follow(list).await });
+    let _following = AbortOnDropHandle::new(following);
     let room = Arc::new(Semaphore::new(config.max_handshakes));
     let mut accepting = JoinSet::new();
     for tunnel in tunnels {

@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use crate::dns::Dns;
 use crate::ingress::Ingresses;
 use crate::registry::{Entry, Registry};
+use crate::revocation::Revocation;
 use crate::upstream::Upstreams;
 
 /// Everything that is told, and where it comes from.
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) material: Material,
+    pub(crate) revocation: Arc<Revocation>,
     pub(crate) started: SystemTime,
     pub(crate) reloads: Arc<Reloads>,
     pub(crate) registry: Arc<Registry>,
@@ -48,6 +50,7 @@ impl Told for Status {
             "ready": readiness == Readiness::Ready,
             "reasons": reasons,
             "config": self.reloads.status(time),
+            "revocation_list": self.revocation.status(time),
             "listen": {
                 "tunnel": self.tunnel.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "admin": self.admin.as_ref().map(ToString::to_string),

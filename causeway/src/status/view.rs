@@ -38,6 +38,7 @@ const PLACED: &[&str] = &[
     "ready",
     "reasons",
     "config",
+    "revocation_list",
     "listen",
     "dns",
     "sessions",
@@ -110,6 +111,7 @@ impl View<'_> {
             fact(f, "up", &up)?;
         }
         self.config(f)?;
+        self.revocations(f)?;
         if let Value::Object(listen) = self.get("listen") {
             // The admin address is in the headline.
             for (name, addresses) in listen.iter().filter(|(name, _)| *name != "admin") {
@@ -142,6 +144,16 @@ impl View<'_> {
             fact(f, "rejected", mistake)?;
         }
         Ok(())
+    }
+
+    /// How many are revoked, if there is such a list or was.
+    fn revocations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = self.get("revocation_list");
+        if let Some(entries @ 1..) = list["entries"].as_u64() {
+            let ago = self.since(&list["loaded"]).unwrap_or_default();
+            fact(f, "revoked", &format!("{entries}, read {ago} ago"))?;
+        }
+        fact(f, "not read", &text(&list["last_error"]))
     }
 
     /// Every name of an edge, and what DNS has said of it.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certs::{Identity, Role};
+use certs::{Chain, Identity, Revoked, Role};
 use relay::driver::handshake::{Dialled, Established, HandshakeError};
 use relay::proto::{Close, CloseCode, Hello, WorkerHint};
 use relay::transport::{Connection, ConnectionLost, TransportKind};
@@ -21,6 +21,8 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) use quic::QuicDialer;
 pub(crate) use race::{Finish, Race};
 pub(crate) use tcp::TcpDialer;
+
+use crate::revocation::Revocation;
 
 /// How many round trips of 16 KiB a connection is probed with.
 const PROBES: usize = 4;
@@ -35,6 +37,7 @@ const PROBE_SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct Dialer {
     pub(crate) quic: QuicDialer,
     pub(crate) tcp: TcpDialer,
+    pub(crate) revocation: Arc<Revocation>,
     /// One deadline over everything.
     pub(crate) timeout: Duration,
 }
@@ -106,6 +109,12 @@ pub(crate) enum DialError {
         address: SocketAddr,
         over: &'static str,
     },
+    #[error("{address}: the certificate of the edge {edge} is revoked: {revoked}")]
+    Revoked {
+        address: SocketAddr,
+        edge: String,
+        revoked: Revoked,
+    },
     #[error("{address}: TLS failed: {explanation}")]
     Tls {
         address: SocketAddr,
@@ -131,6 +140,7 @@ impl DialError {
             | Self::Unusable(..)
             | Self::Timeout { .. }
             | Self::Narrow { .. }
+            | Self::Revoked { .. }
             | Self::Tls { .. }
             | Self::Handshake { .. } => None,
         }
@@ -188,6 +198,14 @@ impl Dialer {
         let connection = connected.unwrap_or_else(|_| Err(self.timed_out(way)))?;
         let edge =
             edge_name(connection.as_ref()).map_err(|error| DialError::unusable(address, &error))?;
+        if let Some(revoked) = self.revocation.of(&shown(connection.as_ref())) {
+            connection.close(CloseCode::Revoked, &why_revoked(&revoked));
+            return Err(DialError::Revoked {
+                address,
+                edge,
+                revoked,
+            });
+        }
         Ok(Connected {
             way,
             dialled: Dialled::new(connection),
@@ -263,6 +281,16 @@ fn beneath(transport: TransportKind) -> &'static str {
         TransportKind::Quic => "UDP",
         TransportKind::Tls | TransportKind::Yamux | TransportKind::H2 => "TCP",
     }
+}
+
+/// What the edge has shown of itself.
+pub(crate) fn shown(connection: &dyn Connection) -> Chain {
+    Chain::of(&connection.peer_certificates())
+}
+
+/// What an edge reads whose certificate is revoked.
+pub(crate) fn why_revoked(revoked: &Revoked) -> String {
+    format!("this edge's certificate is revoked ({revoked}); it needs another one, and a restart")
 }
 
 /// The name in the certificate that TLS has verified.

@@ -18,7 +18,7 @@ use super::gone::Next;
 use super::mend::Course;
 use super::retired::{AS_LONG_AS_IT_TAKES, Leaving};
 use super::seek::Begun;
-use crate::dial::{Reached, Way};
+use crate::dial::{Reached, Way, shown};
 use crate::expose::Exposes;
 use crate::hello;
 use crate::link::{DialState, Link, Live};
@@ -55,6 +55,7 @@ impl Keeper {
         self.discovery
             .advertised(self.slot, &established.ack.advertise);
         let edge_software = established.ack.software.clone();
+        let shown = shown(established.connection.as_ref());
         let session = Session::start(
             established,
             self.options_over(way.transport),
@@ -86,6 +87,7 @@ impl Keeper {
                 session: session.clone(),
                 edge: edge.clone(),
                 way: Arc::new(Mutex::new(way)),
+                shown: Arc::new(Mutex::new(shown)),
                 hint: attempts.hint,
                 may_probe: attempts.may_probe,
             };
@@ -94,6 +96,13 @@ impl Keeper {
                 patience,
             };
             let next = self.next(&course, attempts);
+            let over = async {
+                tokio::select! {
+                    closed = over => closed,
+                    // It is over then, which is heard above.
+                    never = self.end_when_revoked(&course) => match never {},
+                }
+            };
             tokio::select! {
                 closed = over => {
                     report_loss(&closed);
@@ -216,6 +225,9 @@ fn report_loss(closed: &Closed) {
              is a copy of this state directory in use?"
         );
         return;
+    }
+    if closed.close.code == CloseCode::Revoked {
+        return tracing::error!(%closed, "disconnected");
     }
     match closed.by {
         ClosedBy::Local => tracing::info!(%closed, "disconnected"),

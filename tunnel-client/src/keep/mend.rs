@@ -15,7 +15,8 @@ use tracing::{Instrument, Span};
 use super::attempts::Patience;
 use super::reach::dial_span;
 use super::{Keeper, LONGEST_RETRY_AFTER};
-use crate::dial::{Connected, DialError, Finish, Race, Way};
+use crate::dial::{Connected, DialError, Finish, Race, Way, shown};
+use crate::revocation::Shown;
 
 /// How long after one round of attempts the next begins beside it: one that began while nothing came
 /// through may not notice that something does. Linux sends a SYN again 1, 3 and 7 s after the first: with
@@ -38,6 +39,8 @@ pub(super) struct Course {
     pub(super) edge: String,
     /// By which way it is connected, or was last.
     pub(super) way: Arc<Mutex<Way>>,
+    /// What the edge has shown on that way.
+    pub(super) shown: Shown,
     pub(super) hint: Option<WorkerHint>,
     /// Whether the edge answers Pings ahead of Hello.
     pub(super) may_probe: bool,
@@ -180,11 +183,15 @@ impl Keeper {
         session.set_full_size(self.proves_full_size(new_way.transport));
         let greeting = self.dialer.greet(connected, hello).instrument(span.clone());
         let resumed = match greeting.await {
-            Ok(reached) => session
-                .resume(reached.established)
-                .map_err(|error| match error {
-                    NotResumed::Over | NotResumed::TooLate => Duration::ZERO,
-                }),
+            Ok(reached) => {
+                let shown = shown(reached.established.connection.as_ref());
+                let resumed = session.resume(reached.established);
+                resumed
+                    .map(|()| self.goes_on_with(course, shown))
+                    .map_err(|error| match error {
+                        NotResumed::Over | NotResumed::TooLate => Duration::ZERO,
+                    })
+            }
             Err(error) => {
                 span.in_scope(|| tracing::warn!(%error, "the session does not go on"));
                 Err(self.not_carried(session, &error))
@@ -236,8 +243,12 @@ impl Keeper {
             | CloseCode::Unknown => {
                 // One that has a connection is not ended by what another process at its edge's place says.
                 if !session.is_connected() {
+                    let message = match refusal.code == CloseCode::Revoked {
+                        true => refusal.message.clone(),
+                        false => format!("the edge knows it no more: {}", refusal.code),
+                    };
                     session.give_up(Close {
-                        message: format!("the edge knows it no more: {}", refusal.code),
+                        message,
                         ..refusal.clone()
                     });
                 }

@@ -21,6 +21,7 @@ mod mend;
 mod preference;
 mod reach;
 mod retired;
+mod revoked;
 mod seek;
 
 use std::sync::Arc;

@@ -96,7 +96,7 @@ impl Keeper {
                     self.metrics.attempted(way.transport, "failed");
                     span.in_scope(|| tracing::warn!(%error, "edge not reached"));
                     if let Some(refusal) = error.refusal() {
-                        retry_after = retry_after.max(refusal.retry_after);
+                        retry_after = retry_after.max(self.patience_with(refusal));
                         race.leave_out(way.address);
                     }
                     self.failed(error.to_string());

@@ -67,6 +67,7 @@ impl Keeper {
             tokio::select! {
                 () = drained => {}
                 never = keeper.mend(&course) => match never {},
+                never = keeper.end_when_revoked(&course) => match never {},
             }
             session.finished().await;
             sessions

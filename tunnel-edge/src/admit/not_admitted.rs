@@ -1,5 +1,6 @@
 //! Why a connection leads to no session.
 
+use certs::{ClusterId, Revoked};
 use relay::CloseCode;
 use relay::driver::handshake::HandshakeError;
 use relay::transport::ConnectionLost;
@@ -15,6 +16,8 @@ pub(crate) enum NotAdmitted {
     Handshake(HandshakeError),
     #[error("{0}")]
     Identity(String),
+    #[error("the certificate of {0} is revoked: {1}")]
+    Revoked(ClusterId, Revoked),
     #[error("refused: {0}")]
     Policy(CloseCode),
     #[error("this edge is stopping")]
@@ -38,6 +41,7 @@ impl NotAdmitted {
             | Self::Tls(_)
             | Self::Handshake(_)
             | Self::Identity(_)
+            | Self::Revoked(..)
             | Self::Policy(_)
             | Self::Stopping => false,
         }
@@ -49,6 +53,7 @@ impl NotAdmitted {
             Self::Tls(_) => "tls",
             Self::Handshake(_) => "protocol",
             Self::Identity(_) => "identity",
+            Self::Revoked(..) => "revoked",
             Self::Policy(_) => "refused",
             Self::Stopping => "stopping",
         }

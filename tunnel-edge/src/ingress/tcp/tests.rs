@@ -151,6 +151,7 @@ impl World {
         });
         let (session, hello, connection) = admitted.await.unwrap();
         let entry = Entry {
+            shown: Arc::default(),
             session: session.clone(),
             replica: hello.replica,
             instance: hello.instance,

@@ -51,6 +51,23 @@ fn a_key_of_another_certificate() {
 }
 
 #[test]
+fn a_list_of_who_is_revoked_that_is_torn_or_foreign() {
+    let home = Home::new();
+    let foreign = Authority::create(&home.path("another"));
+    foreign.issue(&["edge", "edge-1"], &home.path("theirs"));
+    for side in ["edge", "client"] {
+        let list = home.state(side).join("crl.pem");
+        fs::write(&list, "-----BEGIN X509 CRL-----\nMIIB").unwrap();
+        home.refuses(side, &["crl.pem", "copy crl.pem of the authority again"]);
+        foreign.revoke(&home.path("theirs"), &home.state(side));
+        home.refuses(
+            side,
+            &["crl.pem", "not signed by an authority in", "ca.pem"],
+        );
+    }
+}
+
+#[test]
 fn expired() {
     let home = Home::new();
     home.forge("client", &[CLIENT], -2 * HOUR, -HOUR);

@@ -5,6 +5,7 @@ mod attacks;
 mod fleeting;
 mod goes_on;
 mod killed;
+mod revoked;
 mod told;
 
 use std::{

@@ -157,14 +157,14 @@ fn says_why(process: &Process) {
 }
 
 /// The beginning of something arrives, and its end does not.
-fn half_sent(from: &mut TcpStream, to: &mut TcpStream) {
+pub(super) fn half_sent(from: &mut TcpStream, to: &mut TcpStream) {
     io::copy(&mut Pattern::new(BEGUN), from).unwrap();
     let mut begun = vec![0; BEGUN as usize];
     to.read_exact(&mut begun).unwrap();
 }
 
 /// How a socket ends on which nothing more should come.
-fn end_of(socket: &mut TcpStream) -> String {
+pub(super) fn end_of(socket: &mut TcpStream) -> String {
     match socket.read(&mut [0]) {
         Ok(0) => "end".to_owned(),
         Ok(_) => "more".to_owned(),

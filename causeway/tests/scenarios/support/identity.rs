@@ -1,6 +1,7 @@
 //! Certificates as an operator gets them: by the binary's own commands.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -40,6 +41,23 @@ impl Authority {
             .arg(&self.directory)
             .arg("--out")
             .arg(directory));
+    }
+
+    /// Revokes the identity in `directory`, and puts the new list beside that in `state`.
+    pub(crate) fn revoke(&self, directory: &Path, state: &Path) {
+        run(causeway()
+            .args(["certs", "revoke"])
+            .arg(directory)
+            .arg("--authority")
+            .arg(&self.directory));
+        self.publish(state);
+    }
+
+    /// Puts the list of who is revoked beside the identity in `state`, as an operator is told to.
+    pub(crate) fn publish(&self, state: &Path) {
+        let new = state.join("crl.pem.new");
+        fs::copy(self.directory.join("crl.pem"), &new).unwrap();
+        fs::rename(new, state.join("crl.pem")).unwrap();
     }
 
     pub(crate) fn directory(&self) -> &Path {

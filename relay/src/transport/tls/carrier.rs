@@ -35,7 +35,7 @@ const READ: usize = 128 << 10;
 
 /// How often the socket is read, and how many batches are written, before others have their turn.
 const READS: u8 = 1;
-const BATCHES: usize = 2;
+pub(super) const BATCHES: usize = 2;
 
 /// How long the last word may take to be written, and the peer to end its side.
 const LINGER: Duration = Duration::from_secs(2);
@@ -125,6 +125,7 @@ impl Carrier {
         // First of all, so that nothing that comes meanwhile is missed.
         let over = self.shared.with(|streams| {
             streams.carrier = Some(cx.waker().clone());
+            streams.begin_turn();
             streams.over.is_some()
         });
         if over {
@@ -165,7 +166,7 @@ impl Carrier {
                 if streams.has_output() {
                     streams.fill(batch, now);
                 }
-                streams.wake_writers()
+                streams.call_writers()
             });
             if self.batch.is_empty() {
                 return Ok(more_writers);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::heard::Read;
-use super::schedule::Written;
+use super::room::Written;
 use super::shared::Shared;
 use super::streams::Key;
 use crate::proto::ResetCode;

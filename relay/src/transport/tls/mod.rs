@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`frame`], `violation`: the bytes on the wire, and what is wrong with others.
-//! * `streams`, `heard`, `schedule`, `arrived`, `table`, `round_trip`: the state, and what changes
+//! * `streams`, `heard`, `room`, `schedule`, `arrived`, `table`, `round_trip`: the state, and what changes
 //!   it. Pure.
 //! * `batch`: frames that become TLS records together.
 //! * `carrier`, `shared`, `halves`: the task, and what its users hold.
@@ -27,6 +27,7 @@ pub mod frame;
 mod halves;
 mod heard;
 pub(super) mod lost;
+mod room;
 pub(super) mod round_trip;
 mod schedule;
 mod shared;

@@ -1,4 +1,4 @@
-//! Which stream is sent next, and who may write more.
+//! Which stream is sent next.
 //!
 //! ```text
 //! urgent    resets and stops                      first
@@ -12,42 +12,34 @@
 //! was fresh takes a place in the turn before it can be fresh again (as flows do in RFC 8290 §4.2).
 
 use std::collections::VecDeque;
-use std::task::Waker;
 use std::time::Instant;
-
-use bytes::Bytes;
 
 use super::batch::Batch;
 use super::frame::{self, HEADER, Header, Kind};
+use super::room::{SHORT, Ticket};
 use super::streams::{BackEnd, Key, OutEnd, Outgoing, Stream, Streams};
 
 /// What one frame carries at most, in bytes: with its header, a full TLS record (RFC 8446 §5.1).
 pub(super) const FRAME: usize = (16 << 10) - HEADER;
-
-/// What may wait to be sent on all streams, in bytes. A small message waits behind what is beyond
-/// it, in TLS and in the kernel, and not behind this; but memory is bounded by it.
-pub(super) const SEND_QUEUE: usize = 256 << 10;
-
-/// What short messages of streams with nothing else to send may have beyond that, in bytes.
-const SHORT_MESSAGES: usize = 128 << 10;
-
-/// A message that is short, in bytes.
-const SHORT: usize = 4 << 10;
-
-/// What one stream that goes ahead may have waiting, in bytes.
-const AHEAD: usize = 64 << 10;
 
 /// See the module. A key may stand for a stream that is gone.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     pub(super) urgent: VecDeque<Key>,
     ahead: VecDeque<Key>,
-    fresh: VecDeque<Key>,
-    turn: VecDeque<Key>,
-    /// Who waits for room, in the order of their coming.
-    waiters: VecDeque<Key>,
+    pub(super) fresh: VecDeque<Key>,
+    pub(super) turn: VecDeque<Key>,
+    /// Who waits for room, and who was called, in the order of their coming.
+    pub(super) line: VecDeque<(Ticket, Key)>,
+    pub(super) last_ticket: Ticket,
+    /// How many of them were not called yet.
+    pub(super) waiting: usize,
+    /// Counts the turns of the carrier.
+    pub(super) carriers_turn: u64,
     /// What waits on all streams but those that go ahead, in bytes.
     pub(super) queued: usize,
+    /// What of that has passed the line, in bytes.
+    pub(super) short: usize,
 }
 
 /// In which of the lists a stream is.
@@ -60,14 +52,6 @@ pub(super) enum Place {
     Turn,
 }
 
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    Taken,
-    Waits,
-    Broken,
-}
-
 impl Schedule {
     fn next(&mut self) -> Option<(Key, Place)> {
         None.or_else(|| Some((self.ahead.pop_front()?, Place::Ahead)))
@@ -76,7 +60,7 @@ impl Schedule {
     }
 
     /// Has the stream sent, if it is in no list yet.
-    fn enlist(&mut self, key: Key, out: &mut Outgoing) {
+    pub(super) fn enlist(&mut self, key: Key, out: &mut Outgoing) {
         if out.place == Place::None {
             out.place = if out.ahead {
                 Place::Ahead
@@ -97,55 +81,9 @@ impl Schedule {
             Place::Turn => self.turn.push_back(key),
         }
     }
-
-    /// How much of `wanted` bytes the stream may write, with `queued` bytes waiting on all.
-    fn room(&self, out: &Outgoing, wanted: usize, queued: usize) -> usize {
-        if out.ahead {
-            return wanted.min(AHEAD.saturating_sub(out.bytes));
-        }
-        let beyond = (SEND_QUEUE + SHORT_MESSAGES).saturating_sub(queued);
-        if out.bytes == 0 && wanted <= SHORT.min(beyond) {
-            return wanted;
-        }
-        let newcomer = usize::from(out.place == Place::None);
-        let writers = self.fresh.len() + self.turn.len() + self.waiters.len() + newcomer;
-        let share = (SEND_QUEUE / writers.max(1)).max(FRAME);
-        let common = SEND_QUEUE.saturating_sub(queued);
-        let room = wanted.min(common).min(share.saturating_sub(out.bytes));
-        // Less would make small frames of large chunks.
-        if room < wanted.min(SHORT) { 0 } else { room }
-    }
 }
 
 impl Streams {
-    /// Takes as much off the front of `chunk` as there is room for.
-    pub(super) fn write(&mut self, key: Key, chunk: &mut Bytes, waker: &Waker) -> Written {
-        let schedule = &mut self.schedule;
-        let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut) else {
-            return Written::Broken;
-        };
-        if self.over.is_some() || out.end != OutEnd::Open {
-            return Written::Broken;
-        }
-        let count = schedule.room(out, chunk.len(), schedule.queued);
-        if count == 0 && !chunk.is_empty() {
-            if out.waiter.is_none() {
-                schedule.waiters.push_back(key);
-            }
-            out.waiter = Some((waker.clone(), chunk.len()));
-            return Written::Waits;
-        }
-        out.waiter = None;
-        out.bytes += count;
-        out.queue.push_back(chunk.split_to(count));
-        if !out.ahead {
-            schedule.queued += count;
-        }
-        schedule.enlist(key, out);
-        self.call_carrier();
-        Written::Taken
-    }
-
     /// Says with the last of what was written that it is the last.
     pub(super) fn finish(&mut self, key: Key) {
         if let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut)
@@ -161,9 +99,12 @@ impl Streams {
     /// From now on what the stream writes goes ahead of all others.
     pub(super) fn prioritize(&mut self, key: Key) {
         if let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut)
-            && !std::mem::replace(&mut out.ahead, true)
+            && !out.ahead
         {
+            self.wake.extend(self.schedule.leaves(out));
+            out.ahead = true;
             self.schedule.queued -= out.bytes;
+            self.schedule.short -= std::mem::take(&mut out.short);
             if out.place != Place::None {
                 // Its old place in the other lists means nothing any more.
                 out.place = Place::Ahead;
@@ -241,7 +182,12 @@ impl Streams {
             length: count,
         });
         stream.out.take(count, batch);
-        if !stream.out.ahead {
+        if stream.out.ahead {
+            self.wake.extend(self.schedule.leaves(&mut stream.out));
+        } else {
+            let short = std::mem::take(&mut stream.out.short);
+            stream.out.short = short.saturating_sub(count);
+            self.schedule.short -= short - stream.out.short;
             self.schedule.queued -= count;
         }
         if ends {
@@ -259,38 +205,6 @@ impl Streams {
             stream.out.place = next;
             self.schedule.put(key, next);
         }
-    }
-
-    /// Wakes those for whom there is room, in the order of their coming. Whether there may be room
-    /// for more once these have written, or have not: then this must be called again.
-    pub(super) fn wake_writers(&mut self) -> bool {
-        let schedule = &mut self.schedule;
-        let (mut queued, mut woken) = (schedule.queued, false);
-        for _ in 0..schedule.waiters.len() {
-            if queued >= SEND_QUEUE {
-                break;
-            }
-            let Some(key) = schedule.waiters.pop_front() else {
-                break;
-            };
-            let Some(Stream { out, .. }) = self.table.get_mut(&key).map(Box::as_mut) else {
-                continue;
-            };
-            let Some((waker, wanted)) = out.waiter.take() else {
-                continue;
-            };
-            let room = schedule.room(out, wanted, queued);
-            if room == 0 {
-                // It has its share, and waits until some of that is sent.
-                out.waiter = Some((waker, wanted));
-                schedule.waiters.push_back(key);
-            } else {
-                queued += room;
-                woken = true;
-                self.wake.push(waker);
-            }
-        }
-        woken && !self.schedule.waiters.is_empty()
     }
 
     /// Whether there is something to write.

@@ -10,6 +10,7 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use super::arrived::Arrived;
+use super::room::{Ticket, Wait};
 use super::round_trip::RoundTrip;
 use super::schedule::{Place, Schedule};
 use super::table::{Table, give_back_memory};
@@ -61,8 +62,11 @@ pub(super) struct Outgoing {
     pub(super) end: OutEnd,
     pub(super) ahead: bool,
     pub(super) place: Place,
-    /// Who waits for room, and for how much.
-    pub(super) waiter: Option<(Waker, usize)>,
+    /// What of `bytes` has passed the line.
+    pub(super) short: usize,
+    pub(super) wait: Wait,
+    /// Its place in line, if it waits.
+    pub(super) ticket: Ticket,
     pub(super) dropped: bool,
 }
 
@@ -249,8 +253,8 @@ impl Streams {
         for stream in self.table.values_mut() {
             stream.out.queue = VecDeque::new();
             stream.out.bytes = 0;
-            self.wake
-                .extend(stream.out.waiter.take().map(|(waker, _)| waker));
+            stream.out.short = 0;
+            self.wake.extend(self.schedule.leaves(&mut stream.out));
             self.wake.extend(stream.back.reader.take());
         }
         self.schedule = Schedule::default();
@@ -266,7 +270,7 @@ impl Streams {
     pub(super) fn drop_out(&mut self, key: Key) {
         if let Some(stream) = self.table.get_mut(&key) {
             stream.out.dropped = true;
-            stream.out.waiter = None;
+            drop(self.schedule.leaves(&mut stream.out));
             if stream.out.end == OutEnd::Open {
                 self.reset(key, ResetCode::Cancelled.number());
             }
@@ -293,11 +297,12 @@ impl Streams {
         }
         let dropped = std::mem::take(&mut stream.out.bytes);
         stream.out.queue = VecDeque::new();
+        let short = std::mem::take(&mut stream.out.short);
         if !stream.out.ahead {
             self.schedule.queued -= dropped;
+            self.schedule.short -= short;
         }
-        self.wake
-            .extend(stream.out.waiter.take().map(|(waker, _)| waker));
+        self.wake.extend(self.schedule.leaves(&mut stream.out));
         if stream.number.is_some() {
             stream.out.end = OutEnd::Resetting(code);
             self.schedule.urgent.push_back(key);

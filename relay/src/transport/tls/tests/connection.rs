@@ -11,7 +11,7 @@ use super::table::BOUNDS;
 use super::{eventually, tls_pair, within};
 use crate::proto::{CloseCode, ResetCode};
 use crate::transport::tls::TlsConnection;
-use crate::transport::tls::schedule::SEND_QUEUE;
+use crate::transport::tls::room::SEND_QUEUE;
 use crate::transport::{
     Connection, ConnectionLost, RecvHalf, SendHalf, SessionBounds, StreamBroken, TransportKind,
     TransportStream,

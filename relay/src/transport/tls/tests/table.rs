@@ -13,7 +13,8 @@ use crate::transport::tls::arrived::Arrived;
 use crate::transport::tls::batch::Batch;
 use crate::transport::tls::frame::FrameReader;
 use crate::transport::tls::heard::Read;
-use crate::transport::tls::schedule::{FRAME, SEND_QUEUE, Written};
+use crate::transport::tls::room::{SEND_QUEUE, Written};
+use crate::transport::tls::schedule::FRAME;
 use crate::transport::tls::streams::{Key, NUMBERS, Side, Streams};
 use crate::transport::tls::violation::Violation;
 use crate::transport::{ConnectionLost, SessionBounds};
@@ -240,8 +241,9 @@ fn room_is_offered_in_turn_to_whoever_waits_until_it_is_taken() {
         sent(&mut a);
     }
     let mut turns = 0;
-    while a.wake_writers() {
+    while a.call_writers() {
         turns += 1;
+        a.begin_turn();
         std::mem::take(&mut a.wake)
             .into_iter()
             .for_each(Waker::wake);

@@ -7,9 +7,10 @@ use relay::settings::{Host, HostPort};
 use tokio::time::Instant;
 
 use super::Candidate;
-use super::book::{Book, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
+use super::book::Book;
 use super::order::in_turn;
 use super::pushed::Pushed;
+use super::question::{MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
 use crate::config::EdgeSettings;
 
 /// The priority of the first address that is stated: behind those that SRV records can have.
@@ -153,7 +154,7 @@ fn by_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::book::Answer;
+    use super::super::question::Answer;
     use super::*;
     use crate::config::{ConnectTo, ResolverSettings, Suffix, Transport};
 

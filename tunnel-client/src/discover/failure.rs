@@ -6,7 +6,7 @@ use std::time::Duration;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
 
-use super::book::Failure;
+use super::question::Failure;
 
 /// The refusals that name servers give, for the label of a metric and for people.
 const REFUSALS: [(ResponseCode, &str, &str); 4] = [

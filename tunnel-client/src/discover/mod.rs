@@ -17,6 +17,7 @@ mod book;
 mod failure;
 mod order;
 mod pushed;
+mod question;
 mod resolve;
 mod told;
 
@@ -33,8 +34,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{EdgeSettings, ResolverSettings};
 use crate::metrics::ClientMetrics;
 use assemble::{candidates, questions};
-use book::{Answer, Book, Failure, Question};
+use book::Book;
 use pushed::Pushed;
+use question::{Answer, Failure, Question};
 use resolve::Resolver;
 use told::NameState;
 

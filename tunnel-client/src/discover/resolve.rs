@@ -12,8 +12,10 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-use super::book::{Answer, Failure, Family, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target};
 use super::failure::{failure, malformed, nothing};
+use super::question::{
+    Answer, Failure, Family, MAX_ADDRESSES, MAX_TARGETS, Question, Records, Target,
+};
 use crate::config::ResolverSettings;
 
 /// What the system's configuration is made of.

@@ -12,7 +12,6 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::driver::{Closed, ClosedBy};
 use crate::proto::{CloseCode, Control};
 use crate::session::{Over, ResetBy, SharedBudget};
 
@@ -155,16 +154,9 @@ impl RelayMetrics {
         SessionCounted(self.sessions.clone())
     }
 
-    pub(crate) fn session_over(&self, closed: &Closed) {
-        let label = ClosedHow {
-            code: closed.close.code.label(),
-            by: match closed.by {
-                ClosedBy::Local => "local",
-                ClosedBy::Peer => "peer",
-                ClosedBy::Network => "network",
-                ClosedBy::Grace => "grace",
-            },
-        };
+    pub(crate) fn session_over(&self, code: CloseCode, by: &'static str) {
+        let code = code.label();
+        let label = ClosedHow { code, by };
         self.sessions_over.get_or_create(&label).inc();
     }
 

@@ -89,6 +89,18 @@ pub enum ClosedBy {
     Grace,
 }
 
+impl ClosedBy {
+    /// For the label of a metric.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Peer => "peer",
+            Self::Network => "network",
+            Self::Grace => "grace",
+        }
+    }
+}
+
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = match self.by {
@@ -230,8 +242,9 @@ impl Shared {
 
     /// Ends the session: every stream is reset, and every task hears of it. The first reason stays.
     pub(super) fn end(&self, by: ClosedBy, close: Close) {
+        let code = close.code;
         if self.reason.set(Closed { by, close }).is_ok() {
-            self.metrics.session_over(&self.closed_because());
+            self.metrics.session_over(code, by.label());
             self.closed.cancel();
         }
     }

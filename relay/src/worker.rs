@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::proto::WorkerHint;
+use crate::pump::release_unused_blocks;
 
 /// All workers of a process. Dropping it stops them; what still runs on them is dropped there.
 #[derive(Debug)]
@@ -61,7 +62,12 @@ impl Workers {
             });
             let stopped = stop.clone();
             let run = move || {
-                runtime.block_on(stopped.cancelled());
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = stopped.cancelled() => {}
+                        never = release_unused_blocks() => match never {},
+                    }
+                });
                 runtime.shutdown_timeout(Duration::from_secs(1));
             };
             let thread = thread::Builder::new().name(format!("{name}-{index}"));

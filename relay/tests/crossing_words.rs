@@ -93,7 +93,7 @@ fn a_reset_that_meets_the_acknowledgement_of_an_end_is_still_said() {
     let now = Instant::now();
     let (mut a, mut b, id) = opened(now);
     assert_eq!(
-        a.send(id, Generation(0), &mut Bytes::from(vec![0; 10]), now)
+        a.send(id, Generation(0), &mut Bytes::from(vec![0; 10]).into(), now)
             .len(),
         10
     );
@@ -145,7 +145,7 @@ fn two_users_that_go_away_with_bytes_unread_leave_nothing_behind() {
     let (mut a, mut b, id) = opened(now);
     for (from, to) in [(0, 1), (1, 0)] {
         let both = [&mut a, &mut b];
-        let mut bytes = Bytes::from(vec![0; 10]);
+        let mut bytes = Bytes::from(vec![0; 10]).into();
         both[from].send(id, Generation(0), &mut bytes, now);
         both[to].received(id, Generation(0), 10, now).unwrap();
         both[from].finish(id);

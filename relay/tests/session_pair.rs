@@ -158,7 +158,7 @@ impl Pair {
                     return;
                 };
                 let end = &mut self.ends[side];
-                let mut bytes = Bytes::from(vec![0; count as usize]);
+                let mut bytes = Bytes::from(vec![0; count as usize]).into();
                 let sent = end.state.send(id, Generation(0), &mut bytes, now);
                 let count = sent.len() as u64;
                 if count > 0 {

@@ -94,7 +94,8 @@ impl AsyncWrite for StreamIo {
         let credit = ready!(this.sender.poll_ready(cx)).map_err(as_io)?;
         let count = buf.len().min(credit).min(MAX_WRITE);
         if count > 0 {
-            this.sender.send(Bytes::copy_from_slice(&buf[..count]));
+            this.sender
+                .send(Bytes::copy_from_slice(&buf[..count]).into());
             // What the transport does not take now it takes before the next write.
             if let Poll::Ready(Err(reset)) = this.sender.poll_flush(cx) {
                 return Poll::Ready(Err(as_io(reset)));

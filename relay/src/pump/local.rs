@@ -1,6 +1,5 @@
 //! What a pump needs of a local socket, and how each kind gives it.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -8,37 +7,25 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::block::{BLOCK, read_block};
 use super::queue::ChunkQueue;
 use super::socket::Socket;
-
-/// How much of a read buffer must be left for it to be used again, in bytes.
-const WORTH_READING: usize = 16 * 1024;
-
-/// The size of a read buffer, in bytes.
-const READ_BUFFER: usize = 256 * 1024;
-
-/// What is less is copied out of a read buffer, in bytes.
-const WORTH_SHARING: usize = 4 * 1024;
+use crate::session::Chunk;
 
 /// How many chunks are written at once, about one datagram each.
 const GATHERED_CHUNKS: usize = 64;
 
-thread_local! {
-    /// One read buffer per worker: taken when a socket is ready, so that an idle stream holds none.
-    static READ: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-}
-
 /// A local socket, or what stands for one.
 pub trait Local: Send + Sync {
-    /// At most `limit` bytes that have arrived; none at the end.
-    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>>;
+    /// What has arrived, at most `limit` bytes; none at the end.
+    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Chunk>>;
 
     /// Writes from the front of `arrived` and takes off what was written; says how many bytes.
     fn poll_write(&self, cx: &mut Context<'_>, arrived: &mut ChunkQueue)
@@ -87,7 +74,7 @@ macro_rules! ready_socket {
 ready_socket!(TcpStream, UnixStream);
 
 impl Local for Socket {
-    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>> {
+    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Chunk>> {
         match self {
             Self::Tcp(socket) => read_when_ready(socket, cx, limit),
             Self::Unix(socket) => read_when_ready(socket, cx, limit),
@@ -158,9 +145,9 @@ impl TlsSocket {
 }
 
 impl Local for TlsSocket {
-    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>> {
-        with_read_buffer(|buffer| {
-            let mut limited = buffer.limit(limit);
+    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Chunk>> {
+        read_block(|block| {
+            let mut limited = block.limit(limit.min(BLOCK));
             let mut stream = self.0.lock();
             let read = tokio_util::io::poll_read_buf(Pin::new(&mut *stream), cx, &mut limited);
             read.map_ok(drop)
@@ -200,11 +187,11 @@ fn read_when_ready(
     socket: &impl Ready,
     cx: &mut Context<'_>,
     limit: usize,
-) -> Poll<io::Result<Bytes>> {
+) -> Poll<io::Result<Chunk>> {
     loop {
         ready!(socket.poll_read_ready(cx))?;
-        let read = with_read_buffer(|buffer| {
-            let read = socket.try_read_buf(&mut buffer.limit(limit));
+        let read = read_block(|block| {
+            let read = socket.try_read_buf(&mut block.limit(limit.min(BLOCK)));
             Poll::Ready(read.map(drop))
         });
         match read {
@@ -234,75 +221,8 @@ fn write_when_ready(
     }
 }
 
-/// What `read` has put into the worker's read buffer.
-fn with_read_buffer(
-    read: impl FnOnce(&mut BytesMut) -> Poll<io::Result<()>>,
-) -> Poll<io::Result<Bytes>> {
-    READ.with_borrow_mut(|buffer| {
-        if buffer.capacity() < WORTH_READING {
-            buffer.reserve(READ_BUFFER);
-        }
-        ready!(read(buffer))?;
-        Poll::Ready(Ok(take_read(buffer)))
-    })
-}
-
-/// A slice keeps the whole buffer, which all sockets of the worker share, until its stream has
-/// sent it, so a small read is copied and the buffer used again.
-fn take_read(buffer: &mut BytesMut) -> Bytes {
-    if buffer.len() >= WORTH_SHARING {
-        return buffer.split().freeze();
-    }
-    let read = Bytes::copy_from_slice(buffer);
-    buffer.clear();
-    read
-}
-
 /// A linger time of zero makes a close a reset (socket(7)).
 fn reset_tcp_on_close(socket: &TcpStream, reset: bool) {
     // Fails only on a socket that is gone already.
     let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_of(size: usize) -> Bytes {
-        let read = with_read_buffer(|buffer| {
-            buffer.put_bytes(7, size);
-            Poll::Ready(Ok(()))
-        });
-        match read {
-            Poll::Ready(read) => read.unwrap(),
-            Poll::Pending => panic!("it is read at once"),
-        }
-    }
-
-    fn left() -> usize {
-        READ.with_borrow(BytesMut::capacity)
-    }
-
-    #[test]
-    fn small_reads_do_not_keep_the_read_buffer() {
-        let small: Vec<_> = (1..WORTH_SHARING).step_by(5).map(read_of).collect();
-        assert!(small.iter().all(|read| read.iter().all(|byte| *byte == 7)));
-        assert!(small.iter().all(Bytes::is_unique));
-        assert_eq!(left(), READ_BUFFER);
-    }
-
-    #[test]
-    fn large_reads_are_slices_of_the_read_buffer() {
-        let large = [read_of(WORTH_SHARING), read_of(READ_BUFFER / 2)];
-        assert!(large.iter().all(|read| !read.is_unique()));
-        assert_eq!(left(), READ_BUFFER / 2 - WORTH_SHARING);
-    }
-
-    #[test]
-    fn a_read_that_does_not_happen_leaves_nothing() {
-        assert!(with_read_buffer(|_| Poll::Pending).is_pending());
-        let failed = with_read_buffer(|_| Poll::Ready(Err(io::ErrorKind::WouldBlock.into())));
-        assert!(matches!(failed, Poll::Ready(Err(_))));
-        assert_eq!(read_of(3), [7; 3].as_slice());
-    }
 }

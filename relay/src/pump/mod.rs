@@ -8,6 +8,7 @@
 //! Half-close is kept each way. An end is passed on as an end, and anything else as a reset: on
 //! TCP as RST, by closing with a linger time of zero.
 
+mod block;
 mod idle;
 mod local;
 mod queue;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 
+pub(crate) use block::release_unused_blocks;
 pub use local::{Local, TlsSocket};
 pub use queue::ChunkQueue;
 pub use socket::{DetachedSocket, Socket, tune};
@@ -31,9 +33,6 @@ use idle::IdleWatch;
 use crate::driver::{Reset, Stream, StreamReceiver, StreamSender};
 use crate::proto::ResetCode;
 use crate::transport::BoxFuture;
-
-/// The most that is read from a socket at once, in bytes.
-const READ_AT_ONCE: usize = 64 * 1024;
 
 /// Chunks are gathered up to about this before they are written, in bytes.
 const GATHER: usize = 256 * 1024;
@@ -205,7 +204,7 @@ impl Up {
             self.waits_for_stream = true;
             let credit = ready!(self.sender.poll_ready(cx))?;
             self.waits_for_stream = false;
-            let chunk = ready!(socket.poll_read(cx, credit.min(READ_AT_ONCE)))?;
+            let chunk = ready!(socket.poll_read(cx, credit))?;
             if chunk.is_empty() {
                 self.sender.finish();
                 self.read_all = true;

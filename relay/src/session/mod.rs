@@ -15,6 +15,7 @@
 )]
 
 mod budget;
+mod chunk;
 mod liveness;
 mod ranges;
 mod replay;
@@ -25,6 +26,7 @@ mod tx;
 mod violation;
 
 pub use budget::{GrowthBudget, SharedBudget};
+pub use chunk::Chunk;
 pub use liveness::{Liveness, LivenessConfig, Verdict};
 pub use rx::{AckUrgency, StreamRx};
 pub use state::{

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::chunk::Chunk;
 use super::replay::Replay;
 use super::violation::Violation;
 use crate::proto::{Ack, StreamId};
@@ -133,7 +134,7 @@ impl StreamTx {
     }
 
     /// Counts a chunk that is handed to the transport; never more than [`Self::available`].
-    pub fn send(&mut self, chunk: &Bytes, now: Instant) {
+    pub fn send(&mut self, chunk: &Chunk, now: Instant) {
         let count = chunk.len() as u64;
         assert!(count <= self.available(), "a pump asks before it sends");
         self.sent += count;
@@ -217,11 +218,15 @@ mod tests {
         }
     }
 
+    fn zeros(count: usize) -> Chunk {
+        Bytes::from(vec![0; count]).into()
+    }
+
     #[test]
     fn it_sends_within_its_grant_and_stops() {
         let now = Instant::now();
         let mut tx = StreamTx::new(ID(), 10, now);
-        tx.send(&Bytes::from(vec![0; 10]), now);
+        tx.send(&zeros(10), now);
         assert_eq!(tx.available(), 0);
         tx.acknowledge(&ack(4, 14, false)).unwrap();
         assert_eq!((tx.available(), tx.consumed()), (4, 4));
@@ -233,7 +238,7 @@ mod tests {
     fn an_impossible_acknowledgement_is_a_violation() {
         let now = Instant::now();
         let mut tx = StreamTx::new(ID(), 10, now);
-        tx.send(&Bytes::from(vec![0; 3]), now);
+        tx.send(&zeros(3), now);
         assert!(tx.acknowledge(&ack(4, 20, false)).is_err());
         assert!(tx.acknowledge(&ack(3, 20, true)).is_err(), "no Fin yet");
         assert_eq!(tx.finish(), 3);
@@ -246,7 +251,7 @@ mod tests {
     fn idle_credit_goes_back_once_and_counts_all_time() {
         let now = Instant::now();
         let mut tx = StreamTx::new(ID(), 10, now);
-        tx.send(&Bytes::from(vec![0; 5]), now);
+        tx.send(&zeros(5), now);
         tx.acknowledge(&ack(5, 100, false)).unwrap();
         assert_eq!(tx.release(now), None, "not idle for long enough");
         let later = now + RELEASE_AFTER;

@@ -36,7 +36,7 @@ impl Victim {
         victim.state.consumed(id, 4, now);
         let sent = victim
             .state
-            .send(id, first, &mut Bytes::from(vec![7; 10]), now);
+            .send(id, first, &mut Bytes::from(vec![7; 10]).into(), now);
         assert_eq!(sent.len(), 10);
         victim.ack(4).unwrap();
         victim
@@ -161,7 +161,7 @@ fn a_generation_that_was_is_too_late_and_changes_nothing() {
         assert_eq!(counted, Ok(false), "bytes of generation {late}");
         let again = victim.state.replayed(victim.id, Generation(late), 6);
         assert_eq!(again, Replayed::TooLate);
-        let mut new = Bytes::from_static(b"new");
+        let mut new = Bytes::from_static(b"new").into();
         let sent = victim
             .state
             .send(victim.id, Generation(late), &mut new, victim.now);
@@ -299,9 +299,12 @@ fn an_answer_from_elsewhere_is_refused() {
         let id = opener.state.open(now).unwrap();
         opener.state.keep(&header(id, true));
         assert!(opener.state.begin(id));
-        opener
-            .state
-            .send(id, Generation(0), &mut Bytes::from_static(b"sent"), now);
+        opener.state.send(
+            id,
+            Generation(0),
+            &mut Bytes::from_static(b"sent").into(),
+            now,
+        );
         opener.state.connect(Attempt(2), now);
         assert_eq!(opener.state.poll_attach(), Some(id));
         let generation = opener.state.attach(id).unwrap().generation;

@@ -24,7 +24,7 @@ fn opener(sent: &'static [u8], now: Instant) -> (SessionState, StreamId) {
     let id = opener.open(now).unwrap();
     opener.keep(&header(id, true));
     assert!(opener.begin(id));
-    let mut chunk = Bytes::from_static(sent);
+    let mut chunk = Bytes::from_static(sent).into();
     opener.send(id, FIRST, &mut chunk, now);
     assert!(chunk.is_empty());
     (opener, id)
@@ -48,7 +48,7 @@ fn what_was_kept_is_let_go_of_when_the_acceptor_keeps_nothing() {
     let answer = declined(id, FIRST);
     opener.handle_answer(id, FIRST, &answer).unwrap();
     assert_eq!(opener.kept(), 0);
-    opener.send(id, FIRST, &mut Bytes::from_static(b"more"), now);
+    opener.send(id, FIRST, &mut Bytes::from_static(b"more").into(), now);
     assert_eq!(opener.kept(), 0, "nor is what comes after");
 }
 

@@ -177,7 +177,7 @@ impl End {
         let bytes: Bytes = (first..first + count)
             .map(|at| byte(id, self.side, at))
             .collect();
-        let mut rest = bytes.clone();
+        let mut rest = bytes.clone().into();
         let sent = self.state.send(id, writer.generation, &mut rest, now);
         assert_eq!(sent[..], bytes[..sent.len()]);
         stream.written += sent.len() as u64;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use relay::proto::{Control, Echo};
 use relay::pump::{ChunkQueue, Local, LocalEnd, Socket, pump};
+use relay::session::Chunk;
 use relay::transport::TransportKind;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
@@ -35,7 +35,7 @@ struct Counting {
 }
 
 impl Local for Counting {
-    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>> {
+    fn poll_read(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Chunk>> {
         self.socket.poll_read(cx, limit)
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 
+use bytes::Bytes;
 use relay::driver::{StreamReceiver, StreamSender};
 use relay::transport::TransportKind;
 use relay::{Reset, ResetBy, ResetCode};
@@ -23,7 +24,7 @@ async fn send(sender: &mut StreamSender, word: &'static str) {
     within("credit", poll_fn(|cx| sender.poll_ready(cx)))
         .await
         .unwrap();
-    sender.send(word.into());
+    sender.send(Bytes::from(word).into());
     within("a flush", poll_fn(|cx| sender.poll_flush(cx)))
         .await
         .unwrap();

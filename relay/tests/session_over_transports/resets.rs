@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use bytes::Bytes;
 use relay::pump::{LocalEnd, PumpError, Socket, pump};
 use relay::transport::TransportKind;
 use relay::{Reset, ResetBy, ResetCode, Stream};
@@ -80,7 +81,7 @@ async fn a_dropped_stream_is_cancelled(transport: TransportKind) {
     within("credit", std::future::poll_fn(|cx| near.poll_ready(cx)))
         .await
         .unwrap();
-    near.send("never read".into());
+    near.send(Bytes::from_static(b"never read").into());
     within("a flush", std::future::poll_fn(|cx| near.poll_flush(cx)))
         .await
         .unwrap();

@@ -11,7 +11,7 @@ use super::StreamHandle;
 use crate::driver::Reset;
 use crate::driver::shared::{Slot, Waiter};
 use crate::proto::{Generation, ResetCode, StreamId};
-use crate::session::SessionState;
+use crate::session::{Chunk, SessionState};
 use crate::transport::{SendHalf, StreamBroken};
 
 /// The direction to the peer.
@@ -23,7 +23,7 @@ pub struct StreamSender {
     /// Which of the stream's transport streams that is.
     generation: Generation,
     /// Handed over by the user and not yet counted: credit may have been given back meanwhile.
-    uncounted: Bytes,
+    uncounted: Chunk,
     /// Counted, or a header, and not yet taken by the transport.
     pending: Bytes,
     finished: bool,
@@ -44,7 +44,7 @@ impl StreamSender {
             handle,
             half: Some(half),
             generation,
-            uncounted: Bytes::new(),
+            uncounted: Chunk::default(),
             pending: first,
             finished: false,
         }
@@ -91,7 +91,7 @@ impl StreamSender {
 
     /// Sends a chunk, when [`Self::poll_ready`] was ready, and best no longer than it said: what
     /// there is no credit for goes later.
-    pub fn send(&mut self, chunk: Bytes) {
+    pub fn send(&mut self, chunk: Chunk) {
         assert!(self.uncounted.is_empty(), "send comes after poll_ready");
         self.uncounted = chunk;
         self.count();

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::{ACK_DELAY, Event, Over, SessionState};
 use crate::proto::{Generation, ResetCode, StreamId};
-use crate::session::Violation;
 use crate::session::rx::AckUrgency;
 use crate::session::stream::{Phase, ResetBy};
+use crate::session::{Chunk, Violation};
 
 impl SessionState {
     /// How many bytes may be sent on `id` now; 0 if it is over.
@@ -27,7 +27,7 @@ impl SessionState {
         &mut self,
         id: StreamId,
         generation: Generation,
-        chunk: &mut Bytes,
+        chunk: &mut Chunk,
         now: Instant,
     ) -> Bytes {
         let credit = usize::try_from(self.credit(id)).unwrap_or(usize::MAX);
@@ -41,7 +41,7 @@ impl SessionState {
         self.liveness.sent(now);
         stream.tx.send(&taken, now);
         self.draw_for_kept(id);
-        taken
+        taken.into_bytes()
     }
 
     /// Ends our direction.

@@ -13,6 +13,7 @@ use relay::transport::TransportKind;
 pub(crate) struct ClientMetrics {
     attempts: Family<Attempted, Counter>,
     moves: Family<MovedTo, Counter>,
+    doubted: Family<Doubted, Counter>,
     connected: Gauge,
     left: Family<Left, Counter>,
     lookups: Family<LookedUp, Counter>,
@@ -34,6 +35,11 @@ struct Attempted {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MovedTo {
     to: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Doubted {
+    because: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +69,7 @@ impl ClientMetrics {
         let metrics = Self {
             attempts: Family::default(),
             moves: Family::default(),
+            doubted: Family::default(),
             connected: Gauge::default(),
             left: Family::default(),
             lookups: Family::default(),
@@ -82,6 +89,11 @@ impl ClientMetrics {
             "causeway_transport_moves",
             "Times that a session went on by another transport, or was begun beside one for that",
             metrics.moves.clone(),
+        );
+        registry.register(
+            "causeway_connections_doubted",
+            "Connections that were asked at once whether they live, since this machine's address is another",
+            metrics.doubted.clone(),
         );
         registry.register(
             "causeway_edges_connected",
@@ -139,6 +151,10 @@ impl ClientMetrics {
 
     pub(crate) fn moved(&self, to: TransportKind) {
         self.moves.get_or_create(&MovedTo { to: to.label() }).inc();
+    }
+
+    pub(crate) fn doubted(&self, because: &'static str) {
+        self.doubted.get_or_create(&Doubted { because }).inc();
     }
 
     /// So many edges there is a session with.

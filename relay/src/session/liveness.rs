@@ -44,6 +44,9 @@ const FULL_SIZE: usize = 1536;
 /// Payload that hardly moves in short packets alone while a Ping is under way.
 const BULK: u64 = 16 * 1024;
 
+/// How much longer than two round trips the answer to a Ping may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How late a timer may fire before we conclude that it was us who stood still.
 const OVERSLEPT: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,8 @@ pub struct Liveness {
     /// The beginning, or the first payload since a full-size Ping was answered.
     unproven_since: Option<Instant>,
     ping: Option<SentPing>,
+    /// It is to be asked at once, and to have so much time for its answer.
+    doubted: Option<Duration>,
     next_nonce: u64,
     rtt: Option<Duration>,
 }
@@ -107,6 +112,8 @@ struct SentPing {
     at: Instant,
     /// Payload that has moved since.
     moved: u64,
+    /// How much longer than the round trip allows its answer may take, if there was reason to ask.
+    doubted: Option<Duration>,
     told_overdue: bool,
 }
 
@@ -126,6 +133,7 @@ impl Liveness {
             unanswered_since: None,
             unproven_since: proves.then_some(now),
             ping: None,
+            doubted: None,
             next_nonce: 1,
             rtt: None,
         }
@@ -219,6 +227,13 @@ impl Liveness {
         self.rtt
     }
 
+    /// There is reason to think that the path is gone: a Ping asks at once, and the connection is suspect
+    /// once nothing was heard for two round trips and `patience`.
+    pub fn doubt(&mut self, patience: Duration) {
+        self.doubted = Some(patience);
+        self.ping = None;
+    }
+
     /// The answer to a Ping is missing, a second longer than the round trip allows, and nothing else
     /// explains it.
     pub fn is_suspect(&self, now: Instant) -> bool {
@@ -230,8 +245,13 @@ impl Liveness {
     /// less than much payload excuses it, and not for ever, since that may flow the other way.
     fn overdue_at(&self) -> Option<Instant> {
         let ping = self.ping?;
-        let allowed = ping.at + self.rtt.unwrap_or_default() * 2 + Duration::from_secs(1);
+        let round_trips = self.rtt.unwrap_or_default() * 2;
+        let allowed = ping.at + round_trips + PATIENCE;
         if !ping.is_full_size() {
+            if let Some(patience) = ping.doubted {
+                // What is heard may have been under way already.
+                return Some(ping.at.max(self.heard_at) + round_trips + patience);
+            }
             return (self.heard_at <= ping.at).then_some(allowed);
         }
         Some(if ping.moved < BULK {
@@ -290,6 +310,7 @@ impl Liveness {
             echo,
             at: now,
             moved: 0,
+            doubted: self.doubted.take(),
             told_overdue: false,
         });
         Verdict::Ping(echo)
@@ -299,6 +320,9 @@ impl Liveness {
         let initiator = self.side == Opener::Initiator;
         if self.ping.is_some() {
             return None;
+        }
+        if self.doubted.is_some() {
+            return Some(self.heard_at);
         }
         if initiator && self.next_nonce == 1 {
             return Some(self.heard_at);
@@ -311,7 +335,7 @@ impl Liveness {
         let regular = self.heard_at + interval;
         let unanswered = self
             .unanswered_since
-            .map(|since| since + self.rtt.unwrap_or_default() * 3 + Duration::from_secs(1));
+            .map(|since| since + self.rtt.unwrap_or_default() * 3 + PATIENCE);
         let unproven = self.unproven_since.map(|since| since + interval);
         let early = [unanswered, unproven].into_iter().flatten();
         Some(early.fold(regular, Instant::min))

@@ -16,7 +16,9 @@ use super::attempts::Attempts;
 use super::claims::Claim;
 use super::gone::Next;
 use super::mend::Course;
+use super::preference::source_towards;
 use super::retired::{AS_LONG_AS_IT_TAKES, Leaving};
+use super::roam::Source;
 use super::seek::Begun;
 use crate::dial::{Reached, Way, shown};
 use crate::expose::Exposes;
@@ -88,6 +90,7 @@ impl Keeper {
                 edge: edge.clone(),
                 way: Arc::new(Mutex::new(way)),
                 shown: Arc::new(Mutex::new(shown)),
+                source: Arc::new(Mutex::new(Source::new(source_towards(way.address)))),
                 hint: attempts.hint,
                 may_probe: attempts.may_probe,
             };

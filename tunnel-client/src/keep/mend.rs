@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, Span};
 
 use super::attempts::Patience;
+use super::preference::source_towards;
 use super::reach::dial_span;
+use super::roam::Source;
 use super::{Keeper, LONGEST_RETRY_AFTER};
 use crate::dial::{Connected, DialError, Finish, Race, Way, shown};
 use crate::revocation::Shown;
@@ -41,6 +43,8 @@ pub(super) struct Course {
     pub(super) way: Arc<Mutex<Way>>,
     /// What the edge has shown on that way.
     pub(super) shown: Shown,
+    /// Where the packets of that connection come from.
+    pub(super) source: Arc<Mutex<Source>>,
     pub(super) hint: Option<WorkerHint>,
     /// Whether the edge answers Pings ahead of Hello.
     pub(super) may_probe: bool,
@@ -61,9 +65,16 @@ pub(super) enum Carried {
 }
 
 impl Keeper {
-    /// Gives the session another connection whenever it has none, or one that may be dead. Ends with the
-    /// session. Cancel-safe: what was begun is closed.
+    /// Gives the session another connection whenever it has none, or one that may be dead, and finds out
+    /// early that it may be. Ends with the session. Cancel-safe: what was begun is closed.
     pub(super) async fn mend(&self, course: &Course) -> Infallible {
+        tokio::select! {
+            never = self.mend_what_is_suspect(course) => never,
+            never = self.watch_source(course) => never,
+        }
+    }
+
+    async fn mend_what_is_suspect(&self, course: &Course) -> Infallible {
         let session = &course.session;
         if !session.is_resumable() {
             return std::future::pending().await;
@@ -117,7 +128,7 @@ impl Keeper {
 
     /// Tries every way once. The first that leads to the session's edge. Instead of a connection that
     /// may be dead, but still is there, only one is taken that full-size packets pass, and by another
-    /// transport, if there is another.
+    /// transport, if there is another and the machine still has the connection's address.
     async fn round(&self, course: &Course) -> Option<(Connected, Span)> {
         let way = course.way();
         let only_suspect = course.session.is_connected();
@@ -130,7 +141,9 @@ impl Keeper {
         addresses.retain(|address| *address != way.address);
         addresses.insert(0, way.address);
         let mut ways = self.ways(addresses, None);
-        if only_suspect && self.transports.len() > 1 {
+        // What is at fault is known then, and it is not the transport.
+        let is_gone = course.source.lock().is_gone();
+        if only_suspect && !is_gone && self.transports.len() > 1 {
             ways.retain(|other| other.transport != way.transport);
         }
         let (mut dialer, worker) = (self.dialer.clone(), self.worker.clone());
@@ -204,6 +217,7 @@ impl Keeper {
         self.metrics.attempted(new_way.transport, "resumed");
         self.metrics.connected(self.link.connected());
         let old_way = std::mem::replace(&mut *way.lock(), new_way);
+        *course.source.lock() = Source::new(source_towards(new_way.address));
         if old_way.transport != new_way.transport {
             let (from, to) = (old_way.transport, new_way.transport);
             self.metrics.moved(to);

@@ -22,6 +22,7 @@ mod preference;
 mod reach;
 mod retired;
 mod revoked;
+mod roam;
 mod seek;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use crate::metrics::ClientMetrics;
 use attempts::Attempts;
 use live::Ended;
 use reach::NotReached;
+use roam::another_network;
 use seek::Begun;
 
 pub(crate) use claims::Claims;
@@ -254,10 +256,13 @@ impl Keeper {
             delay = format_duration(delay),
             "waiting before the next attempt"
         );
+        let edge = attempts.last_address;
         let over = async {
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.other_candidates(), if retry_after.is_none() => {}
+                // Of another network nothing is known yet.
+                () = another_network(edge), if retry_after.is_none() => attempts.forget_failures(),
             }
         };
         let _: Option<()> = stop.run_until_cancelled(over).await;

@@ -168,8 +168,16 @@ fn abort(network: &Network, plane: &mut Plane) {
     assert!(!killed.is_empty(), "there was no socket to abort");
 }
 
-/// Gives the client's host another address, as when it changes networks.
-fn change_address(network: &Network) {
+/// Gives the client's host another address instead of its own, as when it changes networks.
+pub(super) fn change_address(network: &Network) {
+    prefer_other_address(network);
+    let client = network.client.address();
+    let gone = format!("address del {client}/32 dev lo\n");
+    network.client.ip(&gone).unwrap();
+}
+
+/// Gives the client's host another address, by which it goes to the edge from now on.
+pub(super) fn prefer_other_address(network: &Network) {
     let [edge, client] = [Side::Edge, Side::Client].map(|side| network.host(side).address());
     let interface = |side: Side, to: &str| {
         let host = network.host(side);
@@ -192,8 +200,7 @@ fn change_address(network: &Network) {
         .client
         .ip(&format!(
             "address add {OTHER_ADDRESS}/32 dev lo\n\
-             route replace {edge}/32 dev {near} src {OTHER_ADDRESS}\n\
-             address del {client}/32 dev lo\n"
+             route replace {edge}/32 dev {near} src {OTHER_ADDRESS}\n"
         ))
         .unwrap();
 }

@@ -1,7 +1,8 @@
 //! Streams that survive the loss of their connection: real programs at both ends, an emulated link
 //! between them, and every fault that a network has for it.
 //!
-//! [`echoes`] is the short form, always run. The matrix is for the long suite: each cell is one fault
+//! [`echoes`] is the short form, always run, and [`roaming`] what a client does when its machine has another
+//! address. The matrix is for the long suite: each cell is one fault
 //! over one transport, with everything at once, none of which may lose, repeat or see anything of it
 //! but a pause.
 
@@ -9,6 +10,7 @@ mod cell;
 mod conversation;
 mod echoes;
 mod fault;
+mod roaming;
 mod streams;
 mod transfers;
 

@@ -1,6 +1,9 @@
 //! Going on with a session on another connection.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep_until;
 
 use super::Session;
 use crate::driver::ClosedBy;
@@ -111,6 +114,17 @@ impl Session {
     pub fn set_full_size(&self, full_size: bool) {
         self.shared
             .with(|session, _| session.set_full_size(full_size));
+    }
+
+    /// There is reason to think that the connection's path is gone: a Ping asks at once, and it is suspect
+    /// once nothing was heard for two round trips and `patience`. Cancel-safe.
+    pub async fn doubt(&self, patience: Duration) {
+        let line = self.shared.line();
+        self.shared.with(|session, _| session.doubt(patience));
+        // Whoever writes to the peer may wait for room, and look at the clock once a second.
+        let answered_by = self.shared.keep_time(&line);
+        sleep_until(answered_by.into()).await;
+        self.shared.keep_time(&line);
     }
 
     /// Gives a session up that the peer goes on with no more, as it said.

@@ -245,3 +245,43 @@ fn without_payload_a_ping_stays_short() {
     assert!(due > start + SECOND * 4);
     assert_eq!(liveness.check(due), Verdict::Ping(Echo::short(2)));
 }
+
+#[test]
+fn a_connection_that_is_doubted_is_asked_at_once_and_has_the_time_that_it_is_given() {
+    let patience = SECOND / 4;
+    for busy in [true, false] {
+        let (mut liveness, start) = answered(Opener::Initiator, busy);
+        let now = start + SECOND;
+        liveness.doubt(patience);
+        assert!(liveness.deadline() <= now);
+        let Verdict::Ping(asked) = liveness.check(now) else {
+            panic!("it is not asked");
+        };
+        assert_eq!(liveness.deadline(), now + SECOND / 50 + patience);
+        // That was under way.
+        let heard = now + SECOND / 10;
+        liveness.heard(heard);
+        let overdue = heard + SECOND / 50 + patience;
+        assert_eq!(liveness.deadline(), overdue);
+        assert_eq!(liveness.check(overdue), Verdict::Suspect);
+        assert_eq!(liveness.check(overdue), Verdict::Alive, "it is said once");
+        assert!(liveness.pong(asked, overdue).is_some());
+        assert!(!liveness.is_suspect(overdue + SECOND));
+    }
+}
+
+#[test]
+fn a_doubt_does_not_wait_for_the_answer_to_what_was_asked_before() {
+    let (mut liveness, _) = answered(Opener::Initiator, true);
+    let due = liveness.deadline();
+    let Verdict::Ping(before) = liveness.check(due) else {
+        panic!("it is not asked");
+    };
+    liveness.doubt(Duration::ZERO);
+    let Verdict::Ping(asked) = liveness.check(due) else {
+        panic!("it is not asked again");
+    };
+    assert_eq!(liveness.pong(before, due), None);
+    assert_eq!(liveness.check(due + SECOND / 50), Verdict::Suspect);
+    assert_eq!(liveness.pong(asked, due + SECOND), Some(SECOND));
+}

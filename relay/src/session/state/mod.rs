@@ -376,6 +376,13 @@ impl SessionState {
         self.liveness.is_suspect(now)
     }
 
+    /// There is reason to think that the path is gone; see [`Liveness::doubt`].
+    pub fn doubt(&mut self, patience: Duration) {
+        if self.is_connected() {
+            self.liveness.doubt(patience);
+        }
+    }
+
     /// How many streams are live.
     pub fn live_streams(&self) -> usize {
         self.streams.len()

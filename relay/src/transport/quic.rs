@@ -1,29 +1,25 @@
 //! QUIC (RFC 9000) by quinn.
 
 mod congestion;
+mod halves;
+mod line;
 mod socket;
 
-use std::collections::VecDeque;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ConnectionId, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 
+use self::halves::LiveStream;
+use self::line::Line;
 pub use self::socket::udp_socket;
 pub use super::SessionBounds;
-use super::{
-    BoxFuture, Connection, ConnectionLost, RecvHalf, SendHalf, StreamBroken, TransportKind,
-    TransportStream,
-};
-use crate::proto::{CloseCode, ResetCode, WorkerHint, plain};
+use super::{BoxFuture, Connection, ConnectionLost, TransportKind, TransportStream};
+use crate::proto::{CloseCode, WorkerHint, plain};
 
 /// The application protocol of a Causeway connection over QUIC (RFC 7301).
 pub const ALPN: &[u8] = b"causeway/1";
@@ -159,6 +155,7 @@ pub struct QuicConnection {
     connection: quinn::Connection,
     accepted: Arc<AtomicU32>,
     allowed: AtomicU32,
+    line: Arc<Line>,
 }
 
 impl QuicConnection {
@@ -168,7 +165,14 @@ impl QuicConnection {
             connection,
             accepted: Arc::default(),
             allowed: AtomicU32::new(FIRST_STREAMS),
+            line: Arc::default(),
         }
+    }
+
+    fn allow(&self, streams: u32) {
+        self.allowed.store(streams, Ordering::Relaxed);
+        let streams = VarInt::from_u32(streams);
+        self.connection.set_max_concurrent_bi_streams(streams);
     }
 
     /// Counts a stream that the peer opened, and lets it open more before it has to wait for that.
@@ -176,21 +180,9 @@ impl QuicConnection {
         let live = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let allowed = self.allowed.load(Ordering::Relaxed);
         if live > allowed / 2 && allowed < MOST_STREAMS {
-            self.allowed.store(allowed * 2, Ordering::Relaxed);
-            let more = VarInt::from_u32(allowed * 2);
-            self.connection.set_max_concurrent_bi_streams(more);
+            self.allow(allowed * 2);
         }
-        LiveStream(self.accepted.clone())
-    }
-}
-
-/// A stream of the peer, for as long as its receiving half is held.
-#[derive(Debug)]
-struct LiveStream(Arc<AtomicU32>);
-
-impl Drop for LiveStream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        LiveStream::counted(&self.accepted)
     }
 }
 
@@ -247,15 +239,26 @@ impl Connection for QuicConnection {
 
     fn open(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
         Box::pin(async {
-            let (send, recv) = self.connection.open_bi().await?;
-            Ok(both_halves(send, recv, None))
+            let halves = self.connection.open_bi().await?;
+            Ok(halves::both(halves, &self.line, None))
         })
+    }
+
+    /// As many at once, rather than a round trip for every doubling.
+    fn expect(&self, streams: usize) {
+        let streams = u32::try_from(streams).unwrap_or(MOST_STREAMS);
+        let wanted = streams.saturating_mul(2).clamp(FIRST_STREAMS, MOST_STREAMS);
+        let wanted = wanted.next_power_of_two();
+        if wanted > self.allowed.load(Ordering::Relaxed) {
+            self.allow(wanted);
+        }
     }
 
     fn accept(&self) -> BoxFuture<'_, Result<TransportStream, ConnectionLost>> {
         Box::pin(async {
-            let (send, recv) = self.connection.accept_bi().await?;
-            Ok(both_halves(send, recv, Some(self.count_accepted())))
+            let halves = self.connection.accept_bi().await?;
+            let live = self.count_accepted();
+            Ok(halves::both(halves, &self.line, Some(live)))
         })
     }
 
@@ -266,98 +269,6 @@ impl Connection for QuicConnection {
 
     fn lost(&self) -> BoxFuture<'_, ConnectionLost> {
         Box::pin(async { self.connection.closed().await.into() })
-    }
-}
-
-fn both_halves(
-    send: quinn::SendStream,
-    recv: quinn::RecvStream,
-    live: Option<LiveStream>,
-) -> TransportStream {
-    TransportStream {
-        send: Box::new(QuicSend {
-            stream: send,
-            over: false,
-        }),
-        recv: Box::new(QuicRecv {
-            stream: recv,
-            _live: live,
-        }),
-    }
-}
-
-#[derive(Debug)]
-struct QuicSend {
-    stream: quinn::SendStream,
-    over: bool,
-}
-
-impl SendHalf for QuicSend {
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        chunk: &mut Bytes,
-    ) -> Poll<Result<(), StreamBroken>> {
-        // `write_chunks` keeps nothing between polls, so a new future each time is the same future.
-        let bufs = std::slice::from_mut(chunk);
-        let written = ready!(pin!(self.stream.write_chunks(bufs)).poll(cx));
-        Poll::Ready(written.map(|_| ()).map_err(|_| StreamBroken))
-    }
-
-    fn finish(&mut self) {
-        self.over = true;
-        // An error says that the peer has refused the rest, which is as good as an end.
-        let _ = self.stream.finish();
-    }
-
-    fn reset(&mut self, code: ResetCode) {
-        self.over = true;
-        let _ = self.stream.reset(VarInt::from_u32(code.number()));
-    }
-
-    fn prioritize(&mut self) {
-        let _ = self.stream.set_priority(1);
-    }
-}
-
-impl Drop for QuicSend {
-    /// quinn finishes what is dropped, which would look complete to a peer that trusted it.
-    fn drop(&mut self) {
-        if !self.over {
-            self.reset(ResetCode::Cancelled);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct QuicRecv {
-    stream: quinn::RecvStream,
-    _live: Option<LiveStream>,
-}
-
-/// How many chunks are taken off at once, about one datagram each.
-const CHUNKS: usize = 32;
-
-impl RecvHalf for QuicRecv {
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        chunks: &mut VecDeque<Bytes>,
-    ) -> Poll<Result<usize, StreamBroken>> {
-        // As with `write_chunks`: the future keeps nothing between polls.
-        let mut taken = [const { Bytes::new() }; CHUNKS];
-        let count = match ready!(pin!(self.stream.read_chunks(&mut taken)).poll(cx)) {
-            Ok(count) => count.unwrap_or(0),
-            Err(_) => return Poll::Ready(Err(StreamBroken)),
-        };
-        let arrived = taken.into_iter().take(count);
-        let before: usize = chunks.len();
-        chunks.extend(arrived);
-        Poll::Ready(Ok(chunks.iter().skip(before).map(Bytes::len).sum()))
-    }
-
-    fn stop(&mut self, code: ResetCode) {
-        let _ = self.stream.stop(VarInt::from_u32(code.number()));
     }
 }
 

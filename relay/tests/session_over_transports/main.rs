@@ -52,6 +52,7 @@ mod pattern;
 mod raw;
 mod resets;
 mod resume;
+mod turns;
 mod wire;
 
 use std::future::Future;

@@ -10,7 +10,7 @@ use crate::driver::ClosedBy;
 use crate::driver::handshake::Established;
 use crate::driver::line::{Line, NextLine};
 use crate::driver::proof::{Claim, Secret};
-use crate::proto::{Attempt, Close, CloseCode, Continue, ContinueMode, Hello, Opener, StreamId};
+use crate::proto::{Attempt, Close, CloseCode, Continue, ContinueMode, Hello};
 use crate::transport::{Connection, ConnectionLost};
 
 /// How the session goes on when its connection is lost.
@@ -100,10 +100,7 @@ impl Session {
             connection.close(code, &error.to_string());
             return Err(error);
         }
-        connection.expect(self.shared.with(|session, _| {
-            let of_client = |id: &StreamId| id.opener() == Opener::Initiator;
-            session.stream_ids().filter(of_client).count()
-        }));
+        connection.expect(self.shared.with(|session, _| session.peers_streams()));
         self.shared.metrics.session_resumed();
         self.resumption.next.put((line, control));
         Ok(())

@@ -388,6 +388,11 @@ impl SessionState {
         self.streams.len()
     }
 
+    /// How many of them the peer has opened.
+    pub fn peers_streams(&self) -> usize {
+        self.peer_live as usize
+    }
+
     /// What windows have been granted, and what is kept, beyond the base of each stream, in bytes.
     pub fn growth_used(&self) -> u64 {
         self.budget.used()

@@ -1,6 +1,6 @@
 //! The connection that carries the session at the moment, and what is said again on the next one.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Event, Line, SessionState};
 use crate::proto::{Attempt, ResetCode, StreamId};
@@ -18,6 +18,11 @@ impl SessionState {
         self.streams
             .values()
             .any(|stream| stream.place == Place::Attached && stream.ends_with_connection())
+    }
+
+    /// How many streams the peer has opened that are live.
+    pub fn peers_streams(&self) -> usize {
+        self.peer_live as usize
     }
 
     /// Whether `attempt` is the connection that there is. What is heard on any other is too late.
@@ -71,6 +76,13 @@ impl SessionState {
         let expires = (self.last_heard() + grace).max(now);
         self.line = Line::Lost { expires };
         self.detach_all();
+    }
+
+    /// There is reason to think that the path is gone; see [`Liveness::doubt`].
+    pub fn doubt(&mut self, patience: Duration) {
+        if self.is_connected() {
+            self.liveness.doubt(patience);
+        }
     }
 
     /// Until when a session without a connection is kept.

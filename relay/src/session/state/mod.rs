@@ -376,21 +376,9 @@ impl SessionState {
         self.liveness.is_suspect(now)
     }
 
-    /// There is reason to think that the path is gone; see [`Liveness::doubt`].
-    pub fn doubt(&mut self, patience: Duration) {
-        if self.is_connected() {
-            self.liveness.doubt(patience);
-        }
-    }
-
     /// How many streams are live.
     pub fn live_streams(&self) -> usize {
         self.streams.len()
-    }
-
-    /// How many of them the peer has opened.
-    pub fn peers_streams(&self) -> usize {
-        self.peer_live as usize
     }
 
     /// What windows have been granted, and what is kept, beyond the base of each stream, in bytes.

@@ -171,3 +171,35 @@ fn what_the_start_refuses_is_refused() {
     };
     assert!(problems.to_string().contains("identity.dir: "));
 }
+
+#[test]
+fn what_keeps_an_identity_from_being_used_is_a_problem_and_that_it_is_revoked_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let domain = "causeway.internal".parse().unwrap();
+    let life = std::time::Duration::from_secs(3600);
+    let no = certs::Overwrite::Refuse;
+    let authority = certs::Authority::create(&at("ca"), domain, life, no).unwrap();
+    let edge = authority.issue(certs::Role::Edge("eu-1".parse().unwrap()), life);
+    let edge = edge.unwrap();
+    edge.write(&at("state"), no).unwrap();
+    let file = at("edge.toml");
+    std::fs::write(&file, "[identity]\ndir = \"state\"\n[listen]\n").unwrap();
+    let checked = || as_json(&file, &check(&file, None));
+    assert_eq!(checked()["warnings"], json!([]));
+
+    std::fs::write(at("state/crl.pem"), "nothing").unwrap();
+    let torn = checked();
+    let message = torn["problems"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("crl.pem holds no revocation list"),
+        "{message}"
+    );
+
+    let serial = authority.serial_of(edge.certificate()).unwrap();
+    authority.revoke(&at("ca"), &[serial], None).unwrap();
+    std::fs::copy(at("ca/crl.pem"), at("state/crl.pem")).unwrap();
+    let revoked = checked();
+    let warning = revoked["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("is revoked: serial "), "{warning}");
+}

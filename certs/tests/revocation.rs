@@ -8,7 +8,6 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -16,70 +15,20 @@ use certs::authority::{AUTHORITY_LIFE, NotIssuedHere};
 use certs::files::{read_certificates, read_lists};
 use certs::revocation::RevocationList;
 use certs::{
-    Authority, Chain, Issued, Material, Overwrite, Reason, Revocations, RevocationsError,
-    RevokeError, Role, Serial,
+    Authority, Chain, Issued, Overwrite, Reason, Revocations, RevocationsError, RevokeError, Role,
+    Serial,
 };
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    CrlIssuingDistributionPoint, Issuer, KeyIdMethod, KeyPair, SerialNumber,
+    CertificateParams, CrlDistributionPoint, CrlIssuingDistributionPoint, Issuer, KeyPair,
+    SerialNumber,
 };
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use support::home::{Home, write_list};
 use support::*;
-use tempfile::TempDir;
 use time::OffsetDateTime;
-
-/// An authority, and an edge that trusts it and has its list.
-struct Home {
-    dir: TempDir,
-    authority: Authority,
-    edge: Material,
-}
-
-impl Home {
-    fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let ca = dir.path().join("ca");
-        let domain = "causeway.internal".parse().unwrap();
-        let authority = Authority::create(&ca, domain, AUTHORITY_LIFE, Overwrite::Refuse).unwrap();
-        let state = dir.path().join("edge");
-        let edge = issue(&authority, edge_role());
-        edge.write(&state, Overwrite::Refuse).unwrap();
-        let edge = certs::load(&state).unwrap();
-        Self {
-            dir,
-            authority,
-            edge,
-        }
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.dir.path().join("ca")
-    }
-
-    fn state(&self) -> PathBuf {
-        self.dir.path().join("edge")
-    }
-
-    fn client(&self) -> Issued {
-        issue(&self.authority, client_role())
-    }
-
-    fn revoke(&self, serials: &[Serial]) -> Result<Vec<Serial>, RevokeError> {
-        self.authority.revoke(&self.ca(), serials, None)
-    }
-
-    /// Copies the list by hand.
-    fn publish(&self) {
-        fs::copy(self.ca().join("crl.pem"), self.state().join("crl.pem")).unwrap();
-    }
-
-    fn load(&self) -> Result<Revocations, RevocationsError> {
-        Revocations::load(&self.state(), &self.edge)
-    }
-}
 
 fn chain(issued: &Issued) -> Chain {
     Chain::of(std::slice::from_ref(issued.certificate()))
@@ -401,24 +350,4 @@ fn a_new_authority_begins_without_the_list_of_the_one_before() {
     assert!(!home.ca().join("crl.pem").exists());
     new.revoke(&home.ca(), &[serial(2)], None).unwrap();
     read_certificates(&home.ca().join("crl.pem")).unwrap_err();
-}
-
-/// A list that nobody but the test would make, beside the edge's identity.
-fn write_list(
-    home: &Home,
-    issuer: &Issuer<'_, KeyPair>,
-    adjust: impl FnOnce(&mut CertificateRevocationListParams),
-) {
-    let now = OffsetDateTime::now_utc();
-    let mut params = CertificateRevocationListParams {
-        this_update: now,
-        next_update: now + time::Duration::DAY,
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    adjust(&mut params);
-    let list = params.signed_by(issuer).unwrap().pem().unwrap();
-    fs::write(home.state().join("crl.pem"), list).unwrap();
 }

@@ -5,7 +5,7 @@ mod not_admitted;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use certs::{CertificateInfo, Chain, ClusterId, Identity, Revoked, Role};
+use certs::{CertificateInfo, Chain, ClusterId, Identity, Role};
 use parking_lot::Mutex;
 use relay::driver::handshake::{Established, HandshakeError, PendingHello, respond};
 use relay::driver::{NotResumed, SessionOptions, StreamHandler};
@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::clusters::{Admitted as Entered, Clusters};
 use crate::metrics::EdgeMetrics;
 use crate::registry::{Entry, NotRegistered, Registry};
-use crate::revocation::{Revocation, Shown};
+use crate::revocation::{Revocation, Shown, why_revoked};
 use crate::tenant_budgets::TenantBudgets;
 use crate::upstream::{OfClient, Upstreams};
 
@@ -381,11 +381,6 @@ fn cluster_of(connection: &dyn Connection) -> Result<(ClusterId, Option<SystemTi
         }
         Role::Edge(_) | Role::Service(_) => Err(format!("{identity} is no client")),
     }
-}
-
-/// What a client reads whose certificate is revoked.
-fn why_revoked(revoked: &Revoked) -> String {
-    format!("this client's certificate is revoked ({revoked}); it needs another one, and a restart")
 }
 
 async fn refuse(

@@ -90,3 +90,8 @@ impl Revocation {
         }
     }
 }
+
+/// What a client reads whose certificate is revoked.
+pub(crate) fn why_revoked(revoked: &Revoked) -> String {
+    format!("this client's certificate is revoked ({revoked}); it needs another one, and a restart")
+}

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod home;
+
 use std::sync::Arc;
 
 use certs::{Authority, Issued, Material, Role, Validity, tls};

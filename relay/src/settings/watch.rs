@@ -188,13 +188,12 @@ impl Watch {
 
 /// Cancel-safe.
 async fn hung_up(hangup: &mut Option<Signal>) {
-    let heard = match hangup {
-        Some(hangup) => hangup.recv().await,
-        None => None,
-    };
-    if heard.is_none() {
-        std::future::pending().await
+    if let Some(hangup) = hangup
+        && hangup.recv().await.is_some()
+    {
+        return;
     }
+    std::future::pending().await
 }
 
 /// Whether to look because of what the system tells. An error, or that events were lost, says

@@ -151,6 +151,12 @@ impl Chain {
         });
         Self(names.collect())
     }
+
+    /// The serial number of the peer's own certificate.
+    #[must_use]
+    pub fn serial(&self) -> Option<&Serial> {
+        self.0.first().map(|(_, serial)| serial)
+    }
 }
 
 /// Why who is revoked cannot be known. It is always the fault of what lies in the directory.

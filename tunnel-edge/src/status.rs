@@ -124,6 +124,7 @@ fn session((cluster, entry): &(ClusterId, Entry)) -> Value {
         "key_exchange": snapshot.key_exchange,
         "version": entry.software,
         "replica": entry.replica.to_string(),
+        "certificate_serial": entry.shown.lock().serial().map(ToString::to_string),
         "services": services,
         "health": health,
     })

@@ -40,6 +40,9 @@ fn a_revoked_client_is_cut_and_stays_out(transport: &str) {
     let state = plane.path(Side::Client).join("state");
     let of_edge = plane.path(Side::Edge).join("state");
 
+    let number = serial(&state);
+    let mut sessions = plane.sessions().into_iter();
+    assert!(sessions.any(|it| it["certificate_serial"] == *number));
     let began = Instant::now();
     plane.authority().revoke(&state, &of_edge);
     let ended = eventually(AT_ONCE, || {
@@ -55,10 +58,9 @@ fn a_revoked_client_is_cut_and_stays_out(transport: &str) {
     for (whose, socket) in &mut cut {
         assert_eq!(end_of(socket), "reset", "{whose} over {transport}");
     }
-    let serial = serial(&state);
     let is_why = |log: &str, what: &str| {
         let mut lines = log.lines().filter(|line| line.contains(what));
-        lines.any(|line| line.contains("revoked") && line.contains(&serial))
+        lines.any(|line| line.contains("revoked") && line.contains(&number))
     };
     for (process, what) in [
         (&plane.edge, "its session ends"),
@@ -78,7 +80,7 @@ fn a_revoked_client_is_cut_and_stays_out(transport: &str) {
         let dialing = &plane.status(Side::Client)["dialing"];
         let error = dialing["last_error"].as_str()?;
         let waits = dialing["next_attempt_in_ms"].as_u64()? > 10_000;
-        (waits && error.contains("revoked") && error.contains(&serial)).then_some(())
+        (waits && error.contains("revoked") && error.contains(&number)).then_some(())
     });
     let refused = metric(&plane, "handshakes_total{outcome=\"revoked\"}");
     assert!(

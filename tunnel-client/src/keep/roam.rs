@@ -108,7 +108,8 @@ impl Roamed {
     }
 }
 
-/// Waits until packets to the edge come from another address than now, or from any.
+/// Waits until there is a way to the edge where there is none now, or another since the address of this one
+/// is gone. Where there are several at once, the system's choice may alternate, which says nothing.
 pub(super) async fn another_network(edge: Option<SocketAddr>) {
     let Some(edge) = edge else {
         return std::future::pending().await;
@@ -117,7 +118,8 @@ pub(super) async fn another_network(edge: Option<SocketAddr>) {
     loop {
         sleep(LOOK).await;
         let now = source_towards(edge);
-        if now.is_some() && now != before {
+        let is_gone = |before| Some(before) != now && !is_this_machines(before);
+        if now.is_some() && before.is_none_or(is_gone) {
             return;
         }
     }

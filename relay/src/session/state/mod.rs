@@ -346,36 +346,6 @@ impl SessionState {
         }
     }
 
-    /// The round trip as the transport measures it.
-    pub fn set_transport_rtt(&mut self, rtt: Duration) {
-        self.transport_rtt = rtt;
-    }
-
-    /// How many bytes have arrived on the connection in all, whoever they are for.
-    pub fn set_arrived(&mut self, total: u64, now: Instant) {
-        self.liveness.arrived(total, now);
-    }
-
-    /// How many acknowledgements the transport has had of its own from the peer.
-    pub fn set_acknowledged(&mut self, count: u64, now: Instant) {
-        self.liveness.acknowledged(count, now);
-    }
-
-    /// The round trip as the last Ping measured it.
-    pub fn rtt(&self) -> Option<Duration> {
-        self.liveness.rtt()
-    }
-
-    /// When a byte of the peer arrived last.
-    pub fn last_heard(&self) -> Instant {
-        self.liveness.last_heard()
-    }
-
-    /// Whether a Ping is answered later than it should be.
-    pub fn is_suspect(&self, now: Instant) -> bool {
-        self.liveness.is_suspect(now)
-    }
-
     /// How many streams are live.
     pub fn live_streams(&self) -> usize {
         self.streams.len()

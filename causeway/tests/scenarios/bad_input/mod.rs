@@ -13,6 +13,7 @@
 //! | a certificate of another authority or trust domain | no session, both sides say so; TLS alert 48 or 46 | [`certificates`]`::foreign`, `::another_trust_domain` |
 //! | two URI SANs, or none | exit 2 at home; TLS alert 46 at the peer | [`certificates`]`::two_uris`, `::no_uri` |
 //! | a client's certificate shown as an edge's, and the reverse | exit 2 at home; TLS alert 46 | [`certificates`]`::a_client_as_an_edge`, `::an_edge_as_a_client` |
+//! | a list of who is revoked that is torn, or another authority's | exit 2 | [`certificates`]`::a_list_of_who_is_revoked_that_is_torn_or_foreign` |
 //! | no certificate at all | TLS alert 116 | [`certificates`]`::none_at_all` |
 //! | an unknown tenant, cluster or service | HTTP 503 or 404; tcp: a reset | [`callers`]`::unknown_cluster`, `::unknown_service` |
 //! | a host that is not of the pattern | HTTP 404 | [`callers`]`::a_foreign_host` |

@@ -73,6 +73,8 @@ pub struct Liveness {
     jitter: u64,
     /// What silence is measured from.
     heard_at: Instant,
+    /// When a message came or payload was read: what else arrives may be of no use to anybody.
+    understood_at: Instant,
     /// When a byte of the peer really arrived.
     last_heard: Instant,
     arrived: Arrived,
@@ -127,6 +129,7 @@ impl Liveness {
             busy: false,
             jitter: seed,
             heard_at: now,
+            understood_at: now,
             last_heard: now,
             arrived: Arrived::default(),
             acknowledged: Acknowledged::default(),
@@ -153,15 +156,20 @@ impl Liveness {
     pub fn set_busy(&mut self, busy: bool, now: Instant) {
         if busy && !self.busy {
             // The silence of an idle connection does not count against a busy one.
-            self.heard_at = self
-                .heard_at
-                .max(now.checked_sub(self.config.ping).unwrap_or(now));
+            let recently = now.checked_sub(self.config.ping).unwrap_or(now);
+            self.heard_at = self.heard_at.max(recently);
+            self.understood_at = self.understood_at.max(recently);
         }
         self.busy = busy;
     }
 
-    /// A byte of the peer arrived.
+    /// A message of the peer arrived.
     pub fn heard(&mut self, now: Instant) {
+        self.understood_at = now;
+        self.something_arrived(now);
+    }
+
+    fn something_arrived(&mut self, now: Instant) {
         self.heard_at = now;
         self.last_heard = now;
         self.unanswered_since = None;
@@ -175,7 +183,7 @@ impl Liveness {
         if more > 0 {
             self.arrived.total = total;
             self.arrived.fresh += more;
-            self.heard(now);
+            self.something_arrived(now);
         }
     }
 
@@ -183,6 +191,9 @@ impl Liveness {
     pub fn read(&mut self, bytes: u64, now: Instant) {
         let moved = bytes.min(self.arrived.fresh);
         self.arrived.fresh -= moved;
+        if moved > 0 {
+            self.understood_at = now;
+        }
         self.moved(moved, now);
     }
 
@@ -203,6 +214,11 @@ impl Liveness {
     /// A byte was sent that the peer will have to say something about.
     pub fn sent(&mut self, now: Instant) {
         self.unanswered_since.get_or_insert(now);
+        self.moved(0, now);
+    }
+
+    /// A stream was opened: payload is about to come, and it may be the first.
+    pub fn opened(&mut self, now: Instant) {
         self.moved(0, now);
     }
 
@@ -332,7 +348,7 @@ impl Liveness {
         }
         let tenths_of_percent = 900 + (self.jitter % 201) as u32;
         let interval = self.interval() * tenths_of_percent / 1000;
-        let regular = self.heard_at + interval;
+        let regular = self.understood_at + interval;
         let unanswered = self
             .unanswered_since
             .map(|since| since + self.rtt.unwrap_or_default() * 3 + PATIENCE);

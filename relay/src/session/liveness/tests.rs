@@ -64,16 +64,46 @@ fn what_is_read_late_does_not_keep_a_dead_connection() {
     assert_eq!(liveness.check(start + SECOND * 16), Verdict::Dead);
 }
 
+/// The peer is there, but whether more than that can be known is asked.
 #[test]
-fn what_arrives_counts_though_nobody_reads_it() {
+fn what_nobody_reads_puts_off_death_and_no_ping() {
     let (mut liveness, start) = answered(Opener::Responder, true);
+    let mut pings = 0;
     for second in 1..=60 {
-        liveness.arrived(second * 100, start + SECOND * second as u32);
-        assert_eq!(
-            liveness.check(start + SECOND * second as u32),
-            Verdict::Alive
-        );
+        let now = start + SECOND * second;
+        liveness.arrived(u64::from(second) * 100, now);
+        match liveness.check(now) {
+            Verdict::Ping(_) => pings += 1,
+            verdict => assert_eq!(verdict, Verdict::Alive, "{second}"),
+        }
     }
+    assert_eq!(pings, 1, "it is not answered, and nothing is overdue");
+}
+
+/// They make a caller wait whose stream's first long packet is lost, while short ones come through.
+#[test]
+fn a_stream_that_was_opened_has_the_path_proved_although_messages_come() {
+    let config = LivenessConfig {
+        full_size: true,
+        ..LivenessConfig::default()
+    };
+    let start = Instant::now();
+    let mut liveness = Liveness::new(config, Opener::Initiator, 7, start);
+    let Verdict::Ping(first) = liveness.check(start) else {
+        panic!("no first ping");
+    };
+    liveness.pong(first, start);
+    liveness.set_busy(true, start);
+    liveness.opened(start);
+    let proved = (1..=6).find_map(|second| {
+        let now = start + SECOND * second;
+        liveness.heard(now);
+        match liveness.check(now) {
+            Verdict::Ping(echo) => Some(echo),
+            Verdict::Alive | Verdict::Suspect | Verdict::Dead => None,
+        }
+    });
+    assert_eq!(proved.map(|echo| echo.padding), Some(FULL_SIZE));
 }
 
 #[test]

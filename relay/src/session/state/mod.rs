@@ -272,6 +272,7 @@ impl SessionState {
         self.streams.insert(id, Box::new(stream));
         *self.live_count(id) += 1;
         self.liveness.set_busy(true, now);
+        self.liveness.opened(now);
     }
 
     /// Forgets a stream that is over on both ends.

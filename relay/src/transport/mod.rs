@@ -160,6 +160,10 @@ pub trait SendHalf: Send + Sync + fmt::Debug {
         chunk: &mut Bytes,
     ) -> Poll<Result<(), StreamBroken>>;
 
+    /// Nobody waits to write any more, until [`poll_write`](Self::poll_write) is called again: whoever was
+    /// refused and is not about to try again when it is woken must say so, for others wait behind it.
+    fn withdraw(&mut self) {}
+
     /// Nothing more will be written.
     fn finish(&mut self);
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use relay::ResetCode;
@@ -67,6 +68,7 @@ async fn writers_take_turns(transport: TransportKind) {
             stream.send.reset(ResetCode::Cancelled);
         });
     }
+    let _idle = one_that_thinks_better_of_it(near.as_ref()).await;
     let all_wrote = async { while writers.join_next().await.is_some_and(|it| it.is_ok()) {} };
     within("all that is written", all_wrote).await;
     let mut counts: Vec<_> = counts.iter().map(|it| it.load(Ordering::Relaxed)).collect();
@@ -77,6 +79,22 @@ async fn writers_take_turns(transport: TransportKind) {
         "{transport}: from {least} to {most} chunks, not about {CHUNKS}"
     );
     reading.abort();
+}
+
+/// Waits for its turn, then for something else, as an acceptor does that has not reached its target yet.
+async fn one_that_thinks_better_of_it(near: &dyn Connection) -> TransportStream {
+    let mut stream = near.open().await.unwrap();
+    let mut chunk = Bytes::from_static(&[7; CHUNK]);
+    poll_fn(|cx| {
+        while let Poll::Ready(written) = stream.send.poll_write(cx, &mut chunk) {
+            written.unwrap();
+            chunk = Bytes::from_static(&[7; CHUNK]);
+        }
+        Poll::Ready(())
+    })
+    .await;
+    stream.send.withdraw();
+    stream
 }
 
 async fn write(stream: &mut TransportStream, mut chunk: Bytes) {

@@ -178,7 +178,10 @@ impl Stream {
         let tried = poll_fn(|cx| Poll::Ready(self.sender.poll_flush(cx))).await;
         match tried {
             Poll::Ready(flushed) => flushed,
-            Poll::Pending => Ok(()),
+            Poll::Pending => {
+                self.sender.withdraw();
+                Ok(())
+            }
         }
     }
 }

@@ -141,6 +141,13 @@ impl StreamSender {
         }
     }
 
+    /// What is not with the transport yet waits until somebody flushes or sends.
+    pub(in crate::driver) fn withdraw(&mut self) {
+        if let Some(half) = &mut self.half {
+            half.withdraw();
+        }
+    }
+
     /// Goes on at another transport stream, or waits for one. What was under way on the former one is
     /// sent again by whoever moved the stream.
     fn move_to(&mut self, half: NextHalf) {

@@ -89,6 +89,10 @@ impl SendHalf for QuicSend {
         }
     }
 
+    fn withdraw(&mut self) {
+        self.line.leave(&mut self.place);
+    }
+
     fn finish(&mut self) {
         self.over = true;
         self.line.leave(&mut self.place);

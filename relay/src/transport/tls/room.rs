@@ -2,7 +2,8 @@
 //!
 //! Little waits to be sent, so many streams wait to write. They stand in one line, in the order of
 //! their coming. The carrier calls those in front when there is room; who was called has its share
-//! of it before the next has, and keeps the place until that is used, also if somebody was faster. Whoever
+//! of it before the next has, also if somebody was faster, and keeps the place until the carrier's next turn:
+//! writers live on the carrier's worker, and run before it does again. Whoever
 //! comes while others stand there stands behind them. Short messages of streams that have nothing else to
 //! send do not stand in line, and the room that they take is not what the others wait for.
 
@@ -113,7 +114,7 @@ impl Streams {
             let Some(out) = stream.map(|stream| &mut stream.out) else {
                 continue;
             };
-            if out.ticket != ticket {
+            if out.ticket != ticket || out.ahead {
                 continue;
             }
             match &out.wait {

@@ -1,11 +1,13 @@
 //! Whether the peer is alive: when to ping, and when to give up.
 
+mod signs;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
 use crate::proto::{Echo, Opener};
+use signs::{Acknowledged, Arrived};
 
 /// When to ping and when to give up. The defaults are the protocol's recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,24 +92,6 @@ pub struct Liveness {
     rtt: Option<Duration>,
 }
 
-/// What has arrived on the connection, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Arrived {
-    /// In all, when it was last looked at.
-    total: u64,
-    /// Since the last Ping, and not read as payload yet.
-    fresh: u64,
-}
-
-/// The acknowledgements that the transport has had of its own.
-#[derive(Clone, Copy, Debug, Default)]
-struct Acknowledged {
-    /// How many there were when they were last looked at, since something was heard; and when that was.
-    since_heard: Option<(u64, Instant)>,
-    /// No later than the last of them.
-    at: Option<Instant>,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct SentPing {
     echo: Echo,
@@ -176,15 +160,23 @@ impl Liveness {
         self.acknowledged.since_heard = None;
     }
 
-    /// So many bytes have arrived in all. When, is not known any better than by looking again: with each
-    /// message, with each read, and whenever something is due.
+    /// So many bytes have arrived in all, now that a message came or payload is read: those are the last.
     pub fn arrived(&mut self, total: u64, now: Instant) {
-        let more = total.saturating_sub(self.arrived.total);
-        if more > 0 {
-            self.arrived.total = total;
-            self.arrived.fresh += more;
+        if self.arrived.grows_to(total) {
             self.something_arrived(now);
         }
+        self.arrived.looked_at = Some(now);
+    }
+
+    /// The same, but it is looked at only because something is due: what nobody has read came behind the
+    /// last look, who knows how soon.
+    pub fn arrived_since(&mut self, total: u64, now: Instant) {
+        if self.arrived.grows_to(total) {
+            let before = self.heard_at;
+            self.something_arrived(now);
+            self.heard_at = self.arrived.looked_at.unwrap_or(now).max(before);
+        }
+        self.arrived.looked_at = Some(now);
     }
 
     /// So much payload was read. What had arrived before the last Ping does not speak for the path.
@@ -200,15 +192,7 @@ impl Liveness {
     /// The transport has had so many acknowledgements of its own from the peer. They say nothing of
     /// what is under way, but that somebody is there.
     pub fn acknowledged(&mut self, count: u64, now: Instant) {
-        let Acknowledged { since_heard, at } = &mut self.acknowledged;
-        match since_heard {
-            // They may be older than what was heard.
-            None => *at = None,
-            // It came behind the last look, who knows how soon.
-            Some((before, looked)) if count > *before => *at = Some(*looked),
-            Some(_) => {}
-        }
-        *since_heard = Some((count, now));
+        self.acknowledged.counted(count, now);
     }
 
     /// A byte was sent that the peer will have to say something about.
@@ -268,7 +252,7 @@ impl Liveness {
                 // What is heard may have been under way already.
                 return Some(ping.at.max(self.heard_at) + round_trips + patience);
             }
-            return (self.heard_at <= ping.at).then_some(allowed);
+            return Some(allowed.max(self.last_heard + round_trips + PATIENCE));
         }
         Some(if ping.moved < BULK {
             allowed

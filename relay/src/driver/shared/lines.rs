@@ -190,8 +190,9 @@ impl Shared {
     }
 
     pub(super) fn waits_for_next(&self, lost: &str) {
-        self.span
-            .in_scope(|| tracing::info!(%lost, "connection lost, streams wait for the next"));
+        self.span.in_scope(
+            || tracing::info!(%lost, "connection lost, streams that resume wait for the next"),
+        );
     }
 
     /// Whether the session goes on when a connection is closed with this code.
@@ -202,7 +203,7 @@ impl Shared {
 
 fn do_what_is_due(line: &Line, session: &mut SessionState, now: Instant) {
     if session.deadline() <= now {
-        session.set_arrived(line.connection.arrived(), now);
+        session.set_arrived_since(line.connection.arrived(), now);
         session.set_acknowledged(line.connection.acknowledgements(), now);
         session.handle_timeout(now);
     }

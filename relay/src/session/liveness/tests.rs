@@ -42,9 +42,24 @@ fn a_peer_that_is_heard_is_not_suspect_however_late_its_answer() {
     let (mut liveness, _) = answered(Opener::Initiator, true);
     let due = liveness.deadline();
     assert!(matches!(liveness.check(due), Verdict::Ping(_)));
-    liveness.heard(due + SECOND / 2);
-    assert!(!liveness.is_suspect(due + SECOND * 5));
-    assert_eq!(liveness.check(due + SECOND * 5), Verdict::Alive);
+    for half in 1..=10 {
+        liveness.heard(due + SECOND * half / 2);
+        assert_eq!(liveness.check(due + SECOND * half / 2), Verdict::Alive);
+    }
+    let last = due + SECOND * 5;
+    assert!(!liveness.is_suspect(last + SECOND));
+    assert!(liveness.is_suspect(last + SECOND * 3 / 2), "now it is not");
+}
+
+/// The last of it came when nobody was to read it, and was found when a Ping was due.
+#[test]
+fn what_came_unread_puts_death_off_from_the_look_before() {
+    let (mut liveness, start) = answered(Opener::Responder, true);
+    liveness.arrived(100, start + SECOND);
+    liveness.arrived_since(200, start + SECOND * 6);
+    assert_eq!(liveness.dead_at(), start + SECOND * 16);
+    liveness.arrived_since(300, start + SECOND * 7);
+    assert_eq!(liveness.dead_at(), start + SECOND * 21);
 }
 
 #[test]
@@ -71,7 +86,7 @@ fn what_nobody_reads_puts_off_death_and_no_ping() {
     let mut pings = 0;
     for second in 1..=60 {
         let now = start + SECOND * second;
-        liveness.arrived(u64::from(second) * 100, now);
+        liveness.arrived_since(u64::from(second) * 100, now);
         let verdict = liveness.check(now);
         if let Verdict::Ping(_) = verdict {
             pings += 1;

@@ -103,6 +103,11 @@ impl SessionState {
         self.liveness.arrived(total, now);
     }
 
+    /// The same, when that is looked at only because something is due.
+    pub fn set_arrived_since(&mut self, total: u64, now: Instant) {
+        self.liveness.arrived_since(total, now);
+    }
+
     /// How many acknowledgements the transport has had of its own from the peer.
     pub fn set_acknowledged(&mut self, count: u64, now: Instant) {
         self.liveness.acknowledged(count, now);

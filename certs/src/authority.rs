@@ -250,6 +250,9 @@ impl Issued {
         write_certificate(&authorities, &self.authority)?;
         if let Some(list) = &self.list {
             write_list(&file(REVOCATIONS_FILE), list)?;
+        } else {
+            // Of an identity before it, perhaps another authority's.
+            remove(&file(REVOCATIONS_FILE))?;
         }
         write_key(&key, &self.key_pem)?;
         write_certificate(&certificate, &self.certificate)

@@ -71,14 +71,23 @@ impl Revocations {
                     issuer: old.issuer.clone(),
                 });
             };
-            if let (Some(was), Some(is)) = (&old.number, &new.number)
-                && is < was
-            {
-                return Err(RevocationsError::Older {
-                    path,
-                    is: is.clone(),
-                    was: was.clone(),
-                });
+            match (&old.number, &new.number) {
+                (Some(was), Some(is)) if is < was => {
+                    return Err(RevocationsError::Older {
+                        path,
+                        is: is.clone(),
+                        was: was.clone(),
+                    });
+                }
+                (Some(was), Some(is)) if is == was && new != old => {
+                    let was = was.clone();
+                    return Err(RevocationsError::NotLater { path, was });
+                }
+                (Some(was), None) => {
+                    let was = was.clone();
+                    return Err(RevocationsError::NotLater { path, was });
+                }
+                (Some(_), Some(_)) | (None, _) => {}
             }
         }
         Ok(Some(read))
@@ -195,6 +204,18 @@ pub enum RevocationsError {
         path: PathBuf,
         /// Whose.
         issuer: String,
+    },
+    /// It may be another after the one in force, or before it.
+    #[error(
+        "{}: a list with the number {was} is in force, and this is another one that does not come \
+         after it; was the authority's directory restored? revoke there whoever this list lacks \
+         until its number is higher", path.display()
+    )]
+    NotLater {
+        /// The file.
+        path: PathBuf,
+        /// The number of the list in force.
+        was: ListNumber,
     },
     /// The file was there before.
     #[error(

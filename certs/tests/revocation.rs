@@ -285,6 +285,25 @@ fn what_was_revoked_stays_revoked_by_mistakes() {
     assert!(matches!(error, RevocationsError::Gone { .. }), "{error}");
 }
 
+/// An authority's directory may be restored from before, and revoke somebody else then.
+#[test]
+fn of_two_lists_with_one_number_the_first_stays() {
+    let home = Home::new();
+    let list = home.state().join("crl.pem");
+    home.revoke(&[serial(1)]).unwrap();
+    home.publish();
+    let nothing = Revocations::default();
+    let first = nothing.reread(&home.state(), &home.edge).unwrap().unwrap();
+    fs::remove_file(home.ca().join("crl.pem")).unwrap();
+    home.revoke(&[serial(2)]).unwrap();
+    fs::copy(home.ca().join("crl.pem"), &list).unwrap();
+    let error = first.reread(&home.state(), &home.edge).unwrap_err();
+    assert!(
+        matches!(error, RevocationsError::NotLater { .. }),
+        "{error}"
+    );
+}
+
 /// While one authority takes the place of another, both are trusted, and each has its list.
 #[test]
 fn each_authority_of_a_directory_has_its_own_list() {
@@ -332,6 +351,12 @@ fn a_new_identity_comes_with_the_list() {
         dir.join("crl.pem")
     };
     assert!(!write("before").exists());
+    let old = home.dir.path().join("replaced");
+    fs::create_dir(&old).unwrap();
+    fs::write(old.join("crl.pem"), "of another authority").unwrap();
+    let issued = issue(&home.authority, Role::Edge("eu-2".parse().unwrap()));
+    issued.write(&old, Overwrite::Replace).unwrap();
+    assert!(!old.join("crl.pem").exists());
     home.revoke(&[serial(1)]).unwrap();
     let list = fs::read(home.ca().join("crl.pem")).unwrap();
     assert_eq!(fs::read(write("after")).unwrap(), list);

@@ -48,6 +48,8 @@ pub(super) struct Source {
     /// a rule may have TCP come from another than what is asked for here, and that is no change.
     of_connection: Option<IpAddr>,
     is_gone: bool,
+    /// From where packets came when that was said last.
+    gone_for: Option<IpAddr>,
     others: Vec<IpAddr>,
 }
 
@@ -72,10 +74,13 @@ impl Source {
         let before = *self.of_connection.get_or_insert(now);
         if before == now {
             self.is_gone = false;
+            self.gone_for = None;
             return None;
         }
         if !has(before) {
-            let is_new = !std::mem::replace(&mut self.is_gone, true);
+            self.is_gone = true;
+            // A connection over QUIC may have gone on from there, and lose that too.
+            let is_new = self.gone_for.replace(now) != Some(now);
             return is_new.then_some(Roamed::Gone);
         }
         self.is_gone = false;
@@ -182,6 +187,18 @@ mod tests {
         assert_eq!(source.look(Some(away), only(away)), None);
         assert_eq!(source.look(Some(home), both), None, "it is back");
         assert_eq!(source.look(Some(away), only(away)), Some(Roamed::Gone));
+    }
+
+    /// A connection over QUIC goes on from the second, and has to learn of the third as well.
+    #[test]
+    fn each_address_that_comes_after_one_that_is_gone_is_told() {
+        let [home, away, further] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(address);
+        let mut source = Source::new(Some(home));
+        let only = |here: IpAddr| move |asked: IpAddr| asked == here;
+        for here in [away, further] {
+            assert_eq!(source.look(Some(here), only(here)), Some(Roamed::Gone));
+            assert_eq!(source.look(Some(here), only(here)), None);
+        }
     }
 
     #[test]

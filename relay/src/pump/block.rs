@@ -27,8 +27,8 @@ use crate::session::Chunk;
 pub(super) const BLOCK: usize = 64 * 1024;
 
 /// What is less is copied out of its block, in bytes: what a stream has under way takes no more than
-/// four times the memory.
-const WORTH_A_BLOCK: usize = BLOCK / 4;
+/// twice the memory, as what it keeps.
+const WORTH_A_BLOCK: usize = BLOCK / 2;
 
 /// How many free blocks a worker keeps at most: 4 MiB, as much as the window of one stream.
 const MOST_FREE: usize = 64;
